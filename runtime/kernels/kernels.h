@@ -1,0 +1,44 @@
+/*===- kernels.h - the contract between kernels and the compiler ----------===//
+ *
+ * A kernel is one always-inline C function over vector extensions, compiled to
+ * bitcode once per instruction set (see Kernels.inc and isa.h) and embedded in
+ * the compiler. Code generation makes one copy for each distinct `params`
+ * (specialisation: the array is constant there, so sizes, formats and flags
+ * fold away) and calls it for each launch of the plan.
+ *
+ *   void qk_NAME(const qplan_args_v1 *args, const int64_t *params,
+ *                uint8_t *const *buffers, const uint8_t *const *weights,
+ *                int64_t index, int64_t count);
+ *   int64_t qk_NAME_tasks(const qplan_args_v1 *args, const int64_t *params,
+ *                         int64_t threads);
+ *
+ * The first does part `index` of `count` of the work; parts may run at the same
+ * time on different threads and must write disjoint memory. The result must not
+ * depend on `count` (each output is reduced in one fixed order). The second says
+ * into how many parts the work should be split (1 = run it on the caller).
+ *
+ * `params` are named per kernel in Kernels.inc, in that order; floats are stored
+ * as the bits of a double. `buffers` point into the arena (activations,
+ * row-major [tokens, width], 64-byte aligned), `weights` into weights.bin
+ * (64-byte aligned). Kernels call nothing but memcpy and memset.
+ *===----------------------------------------------------------------------===*/
+#ifndef QPLAN_KERNELS_H
+#define QPLAN_KERNELS_H
+
+#include "qplan/abi.h"
+
+/* How the elements of a packed weight matrix lie (PanelLayout in
+ * ir/packings/Panel16.h describes the bytes). */
+enum qk_element {
+  QK_F32 = 0,  /* 16 rows x 1 column of f32 a step (64 bytes) */
+  QK_F16 = 1,  /* 16 rows x 1 column of f16 a step (32 bytes) */
+  QK_BF16 = 2, /* 16 rows x 2 columns of bf16 a step (64 bytes) */
+  QK_U4 = 3,   /* 16 rows x 8 columns of unsigned 4-bit codes a step (64 bytes) */
+  QK_U8 = 4,   /* 16 rows x 4 columns of unsigned 8-bit codes a step (64 bytes) */
+  QK_E4M3 = 5  /* as QK_U8, codes are f8E4M3FN bit patterns */
+};
+enum qk_scale { QK_SCALE_NONE = 0, QK_SCALE_F16 = 1, QK_SCALE_F32 = 2 };
+enum qk_activation { QK_SILU = 0, QK_GELU_TANH = 1, QK_GELU_ERF = 2, QK_RELU = 3 };
+enum qk_rope_style { QK_ROPE_HALF = 0, QK_ROPE_ADJACENT = 1 };
+
+#endif /* QPLAN_KERNELS_H */

@@ -5,6 +5,14 @@ if(QPLAN_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 endif()
+if(QPLAN_ENABLE_FUZZERS)
+  # Coverage counters in every library; only the targets of tests/fuzz link libFuzzer's main.
+  if(NOT QPLAN_SANITIZE)
+    message(FATAL_ERROR "QPLAN_ENABLE_FUZZERS needs QPLAN_SANITIZE; use `cmake --preset asan`")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # qplan_add_library(NAME sources... LINK libs...): a static library of ours whose
 # headers are included from the root of the tree ("ir/Formats.h").

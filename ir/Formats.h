@@ -1,0 +1,116 @@
+//===- Formats.h - the table of formats -------------------------*- C++ -*-===//
+//
+// What stored numbers mean, as data: one FormatInfo for each row of Formats.td,
+// and what follows from it (sizes, effective bits, names, reference pages). How
+// values become bytes is ir/codecs/Codec.h; how bytes are laid out for kernels is
+// ir/packings/Panel16.h.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_IR_FORMATS_H
+#define QPLAN_IR_FORMATS_H
+
+#include <cstdint>
+#include <llvm/ADT/ArrayRef.h>
+#include <llvm/ADT/DenseMapInfo.h>
+#include <llvm/ADT/StringRef.h>
+#include <llvm/Support/Error.h>
+#include <optional>
+#include <string>
+
+#include "ir/codecs/FormatIds.h.inc" // enum class FormatId, one enumerator for each row
+
+namespace qplan {
+
+/// Which codec reads and writes a format.
+enum class CodecFamily : uint8_t { Float, Affine, Fp8, Ggml };
+/// What a stored code is.
+enum class ElementKind : uint8_t { F32, F16, BF16, E4M3, Int };
+/// Type of a stored scale. The numbers equal enum qk_scale of the kernels.
+enum class ScaleType : uint8_t { None = 0, F16 = 1, F32 = 2 };
+/// How a format moves its grid: by an integer code, or by a float minimum.
+enum class ZeroPoint : uint8_t { None, Integer, Minimum };
+/// How codes are rounded. HalfUp is truncation of x/scale + offset + 0.5.
+enum class Rounding : uint8_t { NearestEven, HalfAway, HalfUp };
+/// How the panel16 packing stores a code. The numbers equal enum qk_element of the kernels.
+enum class PanelElement : uint8_t { F32 = 0, F16 = 1, BF16 = 2, U4 = 3, U8 = 4, E4M3 = 5 };
+
+/// One row of Formats.td. Columns count along the contiguous dimension of a row (the inputs of
+/// a linear layer). All strings are literals.
+struct FormatInfo {
+  uint16_t ordinal; ///< value of `id`, position in allFormats()
+  FormatId id;
+  const char *name;    ///< what users write, e.g. "int4_g64"
+  const char *summary; ///< one line, no full stop
+  CodecFamily family;
+  ElementKind kind;
+  uint8_t elementBits;    ///< of one code, without scales
+  uint16_t blockColumns;  ///< columns of a stored block; 0: the whole row
+  uint16_t blockBytes;    ///< bytes of a block stored contiguously (GGML); 0: rows are planar
+  bool shortBlock;        ///< the last block of a row may be short
+  uint16_t groupColumns;  ///< columns that share one effective scale; 0: the whole row
+  ScaleType scale;        ///< stored scale
+  ZeroPoint zero;         ///< stored zero point
+  Rounding rounding;      ///< of the reference encoder
+  uint16_t divisorHalves; ///< rule Max: scale = amax / (divisorHalves / 2); 0: other rule
+  bool perTensor;         ///< one f32 scale for the tensor, kept beside the rows (TensorScale)
+  PanelElement panel;     ///< panel16 element
+  uint8_t offset;         ///< value = scale * (code - offset) when panelMin is false
+  ScaleType panelScale;   ///< smallest type that holds every effective scale and minimum exactly
+  bool panelMin;          ///< value = scale * code + minimum
+  uint16_t ggufType;      ///< type id in GGUF files; 65535: none
+  const char *safetensors;       ///< dtype in safetensors files of the codes; "": none
+  const char *compressedTensors; ///< compressed-tensors format; "": none
+  const char *modelopt;          ///< ModelOpt quant_algo; "": none
+  uint16_t modeloptMilliBits;    ///< what ModelOpt's budget charges; 0: the stored size
+  FormatId activation;           ///< activations it runs with when none is named; F32: unquantized
+  bool isWeight, isActivation, isKv; ///< what may be stored in it
+  uint16_t toleranceE5; ///< rms error / rms on normal data in 1e-5; 0: there is no encoder
+
+  bool isGrouped() const { return groupColumns > 1; }
+  bool isInteger() const { return kind == ElementKind::Int; }
+};
+
+/// Every format, in the order of FormatId (allFormats()[int(id)].id == id).
+llvm::ArrayRef<FormatInfo> allFormats();
+
+/// The row of `id`.
+const FormatInfo &formatInfo(FormatId id);
+
+/// What users write for `id`.
+inline llvm::StringRef formatName(FormatId id) { return formatInfo(id).name; }
+
+/// The format called `name` (case matters). The error (usage) lists the nearest names.
+llvm::Expected<FormatId> parseFormat(llvm::StringRef name);
+
+/// The format that GGUF calls `type`, if qplan has it.
+std::optional<FormatId> formatForGgufType(uint32_t type);
+
+/// The plain float (f32, f16, bf16) that safetensors calls `dtype`, e.g. "BF16".
+std::optional<FormatId> formatForSafetensorsDtype(llvm::StringRef dtype);
+
+/// Bytes of one stored row of `columns` (>= 1) values. Fails (input) when `columns` is not a
+/// multiple of a block that must be full, is not positive, or is beyond 2^40.
+llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns);
+
+/// Bytes of a stored tensor: rows * rowBytes, and 4 more for the scale of a per-tensor format.
+/// Fails as rowBytes does, and when the product does not fit 63 bits.
+llvm::Expected<uint64_t> bytesFor(FormatId id, int64_t rows, int64_t columns);
+
+/// bytesFor in bits, divided by rows * columns: everything stored, no kernel padding.
+llvm::Expected<double> effectiveBits(FormatId id, int64_t rows, int64_t columns);
+
+/// Bits for each weight as ModelOpt's effective_bits counts them (most scales are free).
+/// Formats it lacks count as effectiveBits does.
+llvm::Expected<double> modeloptBits(FormatId id, int64_t rows, int64_t columns);
+
+/// What `qplan formats` prints: a header and one line for each format.
+std::string formatsTable();
+
+/// The same as one JSON object {"formats": [{"name", ...}]}, ended by a newline.
+std::string formatsJson();
+
+/// The reference page ir/Formats.md.
+std::string formatsMarkdown();
+
+} // namespace qplan
+#endif // QPLAN_IR_FORMATS_H

@@ -1,0 +1,314 @@
+//===- Formats.td - one row for each quantization format ---*- tablegen -*-===//
+//
+// A format says what stored numbers mean; this file is the only place that says
+// so. From these rows come FormatId (mlir-tblgen), the FormatInfo table
+// (llvm-tblgen), sizes, codecs' parameters, packings, names in other tools'
+// checkpoints, the reference page and the parametrised tests. The bytes behind a
+// name never change: new bytes get a new name.
+//
+//===----------------------------------------------------------------------===//
+include "llvm/TableGen/SearchableTable.td"
+include "mlir/IR/EnumAttr.td"
+
+/// What one stored code is: its width in bits and its qplan::ElementKind.
+class Element<string kind, int width> {
+  string kindName = kind;
+  int bitCount = width;
+}
+def ElementF32 : Element<"F32", 32>;
+def ElementF16 : Element<"F16", 16>;
+def ElementBF16 : Element<"BF16", 16>;
+def ElementE4M3 : Element<"E4M3", 8>;
+class IntElement<int width> : Element<"Int", width>;
+
+/// One row. Columns are counted along the inputs of a linear layer, which are the
+/// contiguous dimension of a row.
+class Format<int number, string enumerator, string spelling, Element element> {
+  bits<16> ordinal = number;            // value of FormatId, position in the table
+  string symbol = enumerator;           // enumerator of FormatId
+  string id = "FormatId::" # enumerator;
+  string name = spelling;               // what users write
+  string summary = "";
+  string family = "CodecFamily::Float";   // which codec reads and writes it
+  string kind = "ElementKind::" # element.kindName;
+  bits<8> elementBits = element.bitCount; // of one code, without scales
+  bits<16> blockColumns = 1;            // columns of a stored block; 0: the whole row
+  bits<16> blockBytes = 0;              // bytes of a block where blocks are stored one after another
+  bit shortBlock = 0;                   // the last block of a row may be short
+  bits<16> groupColumns = 0;            // columns that share one effective scale; 0: the row
+  string scale = "ScaleType::None";       // stored scale of a block
+  string zero = "ZeroPoint::None";
+  string rounding = "Rounding::NearestEven";
+  bits<16> divisorHalves = 0;           // scale = largest magnitude / (divisorHalves / 2), rule Max
+  bit perTensor = 0;                    // one f32 scale for the tensor, kept beside the rows
+  string panel = "PanelElement::U8";      // how the panel16 packing stores a code
+  bits<8> offset = 0;                   // value = scale * (code - offset) when there is no minimum
+  string panelScale = "ScaleType::None";  // exact type of the effective scale (and minimum)
+  bit panelMin = 0;                     // value = scale * code + minimum
+  bits<16> ggufType = 65535;            // type id in GGUF files; 65535: none
+  string safetensors = "";              // dtype in safetensors files
+  string compressedTensors = "";        // scheme of compressed-tensors
+  string modelopt = "";                 // quant_algo of ModelOpt
+  bits<16> modeloptMilliBits = 0;       // what ModelOpt's budget charges; 0: stored size
+  string activation = "FormatId::F32";    // activations it is run with when none is named
+  bit isWeight = 1;
+  bit isActivation = 0;
+  bit isKv = 0;
+  bits<16> toleranceE5 = 0;             // rms error / rms on normal data stays below, in 1e-5
+}
+
+//===----------------------------------------------------------------------===//
+// Plain floats
+//===----------------------------------------------------------------------===//
+class FloatFormat<int number, string enumerator, string spelling, Element element, string dtype,
+                  int gguf> : Format<number, enumerator, spelling, element> {
+  let panel = "PanelElement::" # element.kindName;
+  let ggufType = gguf;
+  let safetensors = dtype;
+  let isActivation = 1;
+  let isKv = 1;
+}
+def F32Format : FloatFormat<0, "F32", "f32", ElementF32, "F32", 0> {
+  let summary = "IEEE single precision";
+  let toleranceE5 = 1;
+}
+def F16Format : FloatFormat<1, "F16", "f16", ElementF16, "F16", 1> {
+  let summary = "IEEE half precision";
+  let modelopt = "none";
+  let toleranceE5 = 40;
+}
+def BF16Format : FloatFormat<2, "BF16", "bf16", ElementBF16, "BF16", 30> {
+  let summary = "bfloat16: the upper half of f32";
+  let modelopt = "none";
+  let toleranceE5 = 300;
+}
+
+//===----------------------------------------------------------------------===//
+// Our integers. A row is [codes, LSB first][scales][zero points, LSB first].
+// Codes are unsigned, q + 2^(bits-1) when symmetric, so that the rows of GPTQ,
+// AWQ and compressed-tensors (integer zero point, f16 scale) are held exactly.
+//===----------------------------------------------------------------------===//
+class IntFormat<int number, string enumerator, string spelling, int width>
+    : Format<number, enumerator, spelling, IntElement<width>> {
+  let family = "CodecFamily::Affine";
+  let shortBlock = 1;
+  let offset = !shl(1, !sub(width, 1));
+  // int8 uses 127, as SmoothQuant's and ModelOpt's references; below, where half a
+  // step matters, the range is split evenly (7.5), as GPTQ's and compressed-tensors'.
+  let divisorHalves = !if(!eq(width, 8), 254, !sub(!shl(1, width), 1));
+  let panel = !if(!le(width, 4), "PanelElement::U4", "PanelElement::U8");
+  let modeloptMilliBits = !mul(width, 1000);
+  let compressedTensors = "pack-quantized";
+  let toleranceE5 = !if(!eq(width, 8), 1500, 20000);
+}
+class RowInt<int number, int width>
+    : IntFormat<number, "Int" # width, "int" # width, width> {
+  let summary = "signed " # width # "-bit integers, one f32 scale per output channel";
+  let blockColumns = 0;
+  let scale = "ScaleType::F32";
+  let panelScale = "ScaleType::F32";
+  let modelopt = !if(!eq(width, 8), "INT8_SQ", "");
+}
+class GroupInt<int number, int width, int group>
+    : IntFormat<number, "Int" # width # "G" # group, "int" # width # "_g" # group, width> {
+  let summary = "signed " # width # "-bit integers, one f16 scale for " # group # " columns";
+  let blockColumns = group;
+  let groupColumns = group;
+  let scale = "ScaleType::F16";
+  let panelScale = "ScaleType::F16";
+  let modelopt = !if(!and(!eq(width, 4), !eq(group, 128)), "W4A16_AWQ", "");
+}
+class AsymmetricInt<int number, int width, int group>
+    : IntFormat<number, "Int" # width # "G" # group # "Asym",
+                "int" # width # "_g" # group # "_asym", width> {
+  let summary = "unsigned " # width # "-bit integers, one f16 scale and one " # width
+                # "-bit zero point for " # group # " columns";
+  let blockColumns = group;
+  let groupColumns = group;
+  let scale = "ScaleType::F16";
+  let zero = "ZeroPoint::Integer";
+  let divisorHalves = 0;
+  let offset = 0;
+  // -scale * zero needs up to 19 bits of mantissa: f16 would not be exact.
+  let panelScale = "ScaleType::F32";
+  let panelMin = 1;
+}
+defvar GroupSizes = [32, 64, 128];
+def Int8Format : RowInt<3, 8>;
+def Int4Format : RowInt<4, 4>;
+foreach i = [0, 1, 2] in {
+  defvar group = GroupSizes[i];
+  def Int8G#group#Format : GroupInt<!add(5, i), 8, group>;
+  def Int4G#group#Format : GroupInt<!add(8, i), 4, group>;
+  def Int8G#group#AsymFormat : AsymmetricInt<!add(11, i), 8, group>;
+  def Int4G#group#AsymFormat : AsymmetricInt<!add(14, i), 4, group>;
+}
+
+//===----------------------------------------------------------------------===//
+// fp8
+//===----------------------------------------------------------------------===//
+class Fp8Format<int number, string enumerator, string spelling>
+    : Format<number, enumerator, spelling, ElementE4M3> {
+  let family = "CodecFamily::Fp8";
+  let blockColumns = 0;
+  let divisorHalves = 896; // 448, the largest finite value
+  let panel = "PanelElement::E4M3";
+  let panelScale = "ScaleType::F32";
+  let safetensors = "F8_E4M3";
+  let compressedTensors = "float-quantized";
+  let modeloptMilliBits = 8000;
+  let toleranceE5 = 4000;
+}
+def Fp8E4M3Format : Fp8Format<17, "Fp8E4M3", "fp8_e4m3"> {
+  let summary = "f8E4M3FN, one f32 scale per output channel";
+  let scale = "ScaleType::F32";
+  let modelopt = "FP8_PER_CHANNEL_PER_TOKEN";
+}
+def Fp8E4M3TensorFormat : Fp8Format<18, "Fp8E4M3Tensor", "fp8_e4m3_tensor"> {
+  let summary = "f8E4M3FN, one f32 scale per tensor";
+  let perTensor = 1;
+  let isActivation = 1;
+  let modelopt = "FP8";
+}
+def Fp8E4M3TokenFormat : Fp8Format<19, "Fp8E4M3Token", "fp8_e4m3_token"> {
+  let summary = "activations in f8E4M3FN, one f32 scale per token, found at run time";
+  let scale = "ScaleType::F32";
+  let isWeight = 0;
+  let isActivation = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Integer activations
+//===----------------------------------------------------------------------===//
+class Int8Activation<int number, string enumerator, string spelling>
+    : IntFormat<number, enumerator, spelling, 8> {
+  let blockColumns = 0;
+  let scale = "ScaleType::F32";
+  let panelScale = "ScaleType::F32";
+  let compressedTensors = "int-quantized";
+  let isWeight = 0;
+  let isActivation = 1;
+}
+def Int8TokenFormat : Int8Activation<20, "Int8Token", "int8_token"> {
+  let summary = "activations in -127..127, one f32 scale per token, found at run time";
+}
+def Int8TensorFormat : Int8Activation<21, "Int8Tensor", "int8_tensor"> {
+  let summary = "activations in -127..127, one f32 scale per tensor, fixed by calibration";
+  let scale = "ScaleType::None";
+  let perTensor = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// GGML's blocks, byte for byte as in GGUF files
+//===----------------------------------------------------------------------===//
+class GgmlFormat<int number, string enumerator, string spelling, int width, int columns,
+                 int bytes, int gguf>
+    : Format<number, enumerator, spelling, IntElement<width>> {
+  let family = "CodecFamily::Ggml";
+  let blockColumns = columns;
+  let blockBytes = bytes;
+  let groupColumns = columns;
+  let ggufType = gguf;
+  let panel = !if(!le(width, 4), "PanelElement::U4", "PanelElement::U8");
+  let rounding = "Rounding::HalfUp";
+  let activation = !if(!eq(columns, 256), "FormatId::Int8B256", "FormatId::Int8B32");
+}
+class GgmlBlock32<int number, string enumerator, string spelling, int width, int bytes,
+                  int gguf> : GgmlFormat<number, enumerator, spelling, width, 32, bytes, gguf> {
+  let summary = "GGML: signed " # elementBits # "-bit integers, one f16 scale for 32 columns";
+  let scale = "ScaleType::F16";
+  let panelScale = "ScaleType::F16";
+  let offset = !shl(1, !sub(width, 1));
+}
+def Q80Format : GgmlBlock32<22, "Q8_0", "q8_0", 8, 34, 8> {
+  let rounding = "Rounding::HalfAway";
+  let divisorHalves = 254;
+  let toleranceE5 = 1000;
+}
+def Q40Format : GgmlBlock32<23, "Q4_0", "q4_0", 4, 18, 2> {
+  let toleranceE5 = 12000;
+}
+def Q50Format : GgmlBlock32<24, "Q5_0", "q5_0", 5, 22, 6> {
+  let toleranceE5 = 6000;
+}
+class GgmlMin32<int number, string enumerator, string spelling, int width, int bytes, int gguf>
+    : GgmlBlock32<number, enumerator, spelling, width, bytes, gguf> {
+  let summary = "GGML: unsigned " # width # "-bit integers, f16 scale and minimum for 32 columns";
+  let zero = "ZeroPoint::Minimum";
+  let panelMin = 1;
+  let offset = 0;
+}
+def Q41Format : GgmlMin32<25, "Q4_1", "q4_1", 4, 20, 3> {
+  let toleranceE5 = 12000;
+}
+def Q51Format : GgmlMin32<26, "Q5_1", "q5_1", 5, 24, 7> {
+  let toleranceE5 = 6000;
+}
+class GgmlSuper<int number, string enumerator, string spelling, int width, int bytes, int gguf,
+                int group, bit hasMin>
+    : GgmlFormat<number, enumerator, spelling, width, 256, bytes, gguf> {
+  let summary = "GGML: " # width # "-bit integers, super-blocks of 256 columns with "
+                # !if(hasMin, "small-integer scales and minima", "small-integer scales") # " for "
+                # group # " columns";
+  let groupColumns = group;
+  let scale = "ScaleType::F16";
+  let panelScale = "ScaleType::F32";
+  let panelMin = hasMin;
+  let zero = !if(hasMin, "ZeroPoint::Minimum", "ZeroPoint::None");
+  let offset = !if(hasMin, 0, !shl(1, !sub(width, 1)));
+}
+def Q2KFormat : GgmlSuper<27, "Q2_K", "q2_K", 2, 84, 10, 16, 1>;
+def Q3KFormat : GgmlSuper<28, "Q3_K", "q3_K", 3, 110, 11, 16, 0>;
+def Q4KFormat : GgmlSuper<29, "Q4_K", "q4_K", 4, 144, 12, 32, 1>;
+def Q5KFormat : GgmlSuper<30, "Q5_K", "q5_K", 5, 176, 13, 32, 1>;
+def Q6KFormat : GgmlSuper<31, "Q6_K", "q6_K", 6, 210, 14, 16, 0>;
+
+def Int8B32Format : GgmlBlock32<32, "Int8B32", "int8_b32", 8, 34, 65535> {
+  let summary = "activations as GGML's Q8_0: f16 scale for 32 columns, found at run time";
+  let rounding = "Rounding::HalfAway";
+  let divisorHalves = 254;
+  let isWeight = 0;
+  let isActivation = 1;
+  let toleranceE5 = 1000;
+}
+def Int8B256Format : GgmlFormat<33, "Int8B256", "int8_b256", 8, 256, 292, 65535> {
+  let summary = "activations as GGML's Q8_K: f32 scale and sums of 16 for 256 columns, found at run time";
+  let rounding = "Rounding::NearestEven";
+  let scale = "ScaleType::F32";
+  let panelScale = "ScaleType::F32";
+  let offset = 128;
+  let isWeight = 0;
+  let isActivation = 1;
+  let toleranceE5 = 1200;
+}
+
+//===----------------------------------------------------------------------===//
+// What is generated
+//===----------------------------------------------------------------------===//
+def FormatTable : GenericTable {
+  let FilterClass = "Format";
+  let CppTypeName = "FormatInfo";
+  let Fields = ["ordinal", "id", "name", "summary", "family", "kind", "elementBits", "blockColumns",
+                "blockBytes", "shortBlock", "groupColumns", "scale", "zero", "rounding",
+                "divisorHalves", "perTensor", "panel", "offset", "panelScale", "panelMin",
+                "ggufType", "safetensors", "compressedTensors", "modelopt", "modeloptMilliBits",
+                "activation", "isWeight", "isActivation", "isKv", "toleranceE5"];
+  // Enumerators and not string literals:
+  string TypeOf_id = "code";
+  string TypeOf_family = "code";
+  string TypeOf_kind = "code";
+  string TypeOf_scale = "code";
+  string TypeOf_zero = "code";
+  string TypeOf_rounding = "code";
+  string TypeOf_panel = "code";
+  string TypeOf_panelScale = "code";
+  string TypeOf_activation = "code";
+  let PrimaryKey = ["ordinal"];
+  let PrimaryKeyName = "lookupFormatByOrdinal";
+}
+
+defvar AllFormats = !instances<Format>();
+def FormatIdEnum : I32Enum<"FormatId", "The formats of ir/Formats.td.",
+    !foreach(row, AllFormats, I32EnumCase<row.symbol, !cast<int>(row.ordinal), row.name>)> {
+  let cppNamespace = "::qplan";
+}

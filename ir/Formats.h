@@ -11,15 +11,20 @@
 
 #include <cstdint>
 #include <llvm/ADT/ArrayRef.h>
-#include <llvm/ADT/DenseMapInfo.h>
 #include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
 #include <optional>
 #include <string>
 
-#include "ir/codecs/FormatIds.h.inc" // enum class FormatId, one enumerator for each row
-
 namespace qplan {
+
+/// Holds the generated enumeration, so that its enumerators stay out of the namespace.
+struct FormatIds {
+#define GET_FormatId_DECL
+#include "ir/codecs/Formats.inc"
+};
+/// A format: FormatId::F32, FormatId::Int4G64, FormatId::Q4_K, ... one for each row.
+using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
 enum class CodecFamily : uint8_t { Float, Affine, Fp8, Ggml };

@@ -1,14 +1,13 @@
 //===- Formats.td - one row for each quantization format ---*- tablegen -*-===//
 //
 // A format says what stored numbers mean; this file is the only place that says
-// so. From these rows come FormatId (mlir-tblgen), the FormatInfo table
+// so. From these rows come FormatId and the FormatInfo table
 // (llvm-tblgen), sizes, codecs' parameters, packings, names in other tools'
 // checkpoints, the reference page and the parametrised tests. The bytes behind a
 // name never change: new bytes get a new name.
 //
 //===----------------------------------------------------------------------===//
 include "llvm/TableGen/SearchableTable.td"
-include "mlir/IR/EnumAttr.td"
 
 /// What one stored code is: its width in bits and its qplan::ElementKind.
 class Element<string kind, int width> {
@@ -307,8 +306,8 @@ def FormatTable : GenericTable {
   let PrimaryKeyName = "lookupFormatByOrdinal";
 }
 
-defvar AllFormats = !instances<Format>();
-def FormatIdEnum : I32Enum<"FormatId", "The formats of ir/Formats.td.",
-    !foreach(row, AllFormats, I32EnumCase<row.symbol, !cast<int>(row.ordinal), row.name>)> {
-  let cppNamespace = "::qplan";
+def FormatId : GenericEnum {
+  let FilterClass = "Format";
+  let NameField = "symbol";
+  let ValueField = "ordinal";
 }

@@ -23,3 +23,7 @@ target_compile_definitions(qplan_llvm INTERFACE ${LLVM_DEFINITIONS_LIST})
 target_link_libraries(qplan_llvm INTERFACE LLVM fmt::fmt)
 add_library(qplan_mlir INTERFACE)
 target_link_libraries(qplan_mlir INTERFACE qplan_llvm MLIR)
+
+# mlir_tablegen takes its search path from the folder's include directories.
+include_directories(SYSTEM ${MLIR_INCLUDE_DIRS})
+include_directories(${PROJECT_SOURCE_DIR})

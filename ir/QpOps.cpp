@@ -1,0 +1,135 @@
+//===- QpOps.cpp - verifiers of the qp dialect ----------------------------===//
+//
+// Each check carries the label of its constraint in QpOps.td.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/Formats.h"
+#include "ir/QpDialect.h"
+
+#include <mlir/IR/Builders.h>
+
+using namespace mlir;
+using namespace qplan::qp;
+
+#define GET_OP_CLASSES
+#include "ir/QpOps.cpp.inc"
+
+namespace {
+
+/// A diagnostic of the form "rule: expected X, found Y".
+LogicalResult mismatch(Operation *op, StringRef rule, int64_t expected, int64_t found) {
+  return op->emitOpError() << rule << ": expected " << expected << ", found " << found;
+}
+
+LogicalResult verifyMatrix(Operation *op, Type weight, int64_t inputs, int64_t outputs) {
+  ArrayRef<int64_t> shape = shapeOf(weight);
+  if (shape.size() != 2)
+    return op->emitOpError() << "weight must be a matrix [outputs, inputs], found " << weight;
+  if (shape[1] != inputs) // [linear-c1]
+    return mismatch(op, "columns of the weight must be the width of the input", inputs, shape[1]);
+  if (shape[0] != outputs)
+    return mismatch(op, "rows of the weight must be the width of the result", outputs, shape[0]);
+  return success();
+}
+
+} // namespace
+
+LogicalResult QuantizeOp::verify() {
+  if (shapeOf(getInput().getType()) != shapeOf(getResult().getType())) // [quantize-c1]
+    return emitOpError() << "operand and result must have the same shape, found "
+                         << getInput().getType() << " and " << getResult().getType();
+  auto id = qplan::parseFormat(getResult().getType().getFormat()); // [quantize-c2]
+  if (!id)
+    return emitOpError() << llvm::toString(id.takeError());
+  if (auto bytes = qplan::rowBytes(*id, widthOf(getResult().getType())); !bytes)
+    return emitOpError() << llvm::toString(bytes.takeError());
+  return success();
+}
+
+LogicalResult DequantizeOp::verify() {
+  if (shapeOf(getInput().getType()) != shapeOf(getResult().getType())) // [dequantize-c1]
+    return emitOpError() << "operand and result must have the same shape, found "
+                         << getInput().getType() << " and " << getResult().getType();
+  return success();
+}
+
+LogicalResult RmsNormOp::verify() {
+  int64_t width = widthOf(getInput().getType()), groups = getGroups();
+  if (groups < 1 || width % groups != 0)
+    return emitOpError() << "groups must divide the width of the input, found " << groups << " and "
+                         << width;
+  int64_t gamma = widthOf(getGamma().getType());
+  if (gamma != width && gamma != width / groups) // [rms_norm-c1]
+    return mismatch(*this, "gamma must have one entry for each column of a segment",
+                    width / groups, gamma);
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  int64_t outputs = widthOf(getResult().getType());
+  if (failed(verifyMatrix(*this, getWeight().getType(), widthOf(getInput().getType()), outputs)))
+    return failure();
+  if (getBias() && widthOf(getBias().getType()) != outputs) // [linear-c2]
+    return mismatch(*this, "bias must have one entry for each output", outputs,
+                    widthOf(getBias().getType()));
+  return success();
+}
+
+LogicalResult FusedLinearOp::verify() {
+  size_t count = getWeights().size();
+  if (getOutputs().size() != count || getSites().size() != count ||
+      (!getBiases().empty() && getBiases().size() != count)) // [fused_linear-c1]
+    return emitOpError() << "needs as many results, sites and biases (or none) as weights (" << count
+                         << "), found " << getOutputs().size() << ", " << getSites().size()
+                         << " and " << getBiases().size();
+  if (getResidual() && count != 1) // [fused_linear-c2]
+    return emitOpError() << "a residual needs exactly one weight, found " << count;
+  int64_t inputs = widthOf(getInput().getType());
+  for (auto [weight, output] : llvm::zip(getWeights(), getOutputs()))
+    if (failed(verifyMatrix(*this, weight.getType(), inputs, widthOf(output.getType()))))
+      return failure();
+  for (auto [bias, output] : llvm::zip(getBiases(), getOutputs()))
+    if (widthOf(bias.getType()) != widthOf(output.getType()))
+      return mismatch(*this, "bias must have one entry for each output", widthOf(output.getType()),
+                      widthOf(bias.getType()));
+  return success();
+}
+
+LogicalResult RopeOp::verify() {
+  if (widthOf(getInput().getType()) != int64_t(getHeads() * getHeadDim()))
+    return mismatch(*this, "width must be heads * head_dim", getHeads() * getHeadDim(),
+                    widthOf(getInput().getType()));
+  if (getInverseFrequency().size() * 2 > getHeadDim())
+    return mismatch(*this, "at most head_dim / 2 inverse frequencies", getHeadDim() / 2,
+                    getInverseFrequency().size());
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  int64_t heads = getHeads(), kvHeads = getKvHeads(), dim = getHeadDim();
+  if (kvHeads < 1 || heads % kvHeads != 0) // [attention-c2]
+    return emitOpError() << "heads must be a multiple of kv_heads, found " << heads << " and "
+                         << kvHeads;
+  if (widthOf(getQuery().getType()) != heads * dim) // [attention-c1]
+    return mismatch(*this, "width of the query must be heads * head_dim", heads * dim,
+                    widthOf(getQuery().getType()));
+  for (Value value : {getKey(), getValue()})
+    if (widthOf(value.getType()) != kvHeads * dim)
+      return mismatch(*this, "width of key and value must be kv_heads * head_dim", kvHeads * dim,
+                      widthOf(value.getType()));
+  if (widthOf(getResult().getType()) != heads * dim)
+    return mismatch(*this, "width of the result must be heads * head_dim", heads * dim,
+                    widthOf(getResult().getType()));
+  return success();
+}
+
+LogicalResult ExpertLinearOp::verify() {
+  if (getExperts().empty())
+    return emitOpError() << "needs at least one expert";
+  for (Value expert : getExperts()) // [expert_linear-c1]
+    if (failed(verifyMatrix(*this, expert.getType(), widthOf(getInput().getType()),
+                            widthOf(getResult().getType()))))
+      return failure();
+  return success();
+}

@@ -1,0 +1,92 @@
+//===- Mixtral.cpp - Mixtral of experts -----------------------------------===//
+//
+// Llama's graph with a routed MLP: softmax over the chosen experts' router
+// logits, which equals softmax over all, cut to the chosen and renormalised.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/models/Decoder.h"
+
+using namespace mlir;
+using namespace qplan;
+
+namespace {
+
+struct Experts {
+  int64_t count, chosen, intermediate;
+  qp::Activation activation;
+};
+
+Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, Value x) {
+  std::string prefix = fmt::format("model.layers.{}.block_sparse_moe.", layer);
+  std::string site = fmt::format("layers.{}.mlp.", layer);
+  OpBuilder &ops = builder.ops();
+  MLIRContext *context = ops.getContext();
+  int64_t hidden = qp::widthOf(x.getType());
+
+  Value router = builder.matrix(prefix + "gate.weight", experts.count, hidden);
+  Value logits = builder.linear(x, router, Value(), site + "router");
+  Type choice = RankedTensorType::get({ShapedType::kDynamic, experts.chosen}, ops.getI32Type());
+  auto route = qp::RouteOp::create(
+      ops, builder.at(site + "router"), qp::rowsType(context, experts.chosen), choice, logits,
+      ops.getI64IntegerAttr(experts.chosen),
+      qp::RouterModeAttr::get(context, qp::RouterMode::SoftmaxOfChosen));
+
+  auto bank = [&](Value input, StringRef tensor, StringRef name, int64_t outputs, bool perSlot) {
+    SmallVector<Value> weights;
+    for (int64_t i = 0; i < experts.count; ++i)
+      weights.push_back(builder.matrix(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()),
+                                       outputs, qp::widthOf(input.getType())));
+    return qp::ExpertLinearOp::create(ops, builder.at(site + "experts." + name.str()),
+                                      qp::rowsType(context, outputs), input, route.getRoutes(),
+                                      weights, ops.getStringAttr(site + "experts.*." + name.str()),
+                                      perSlot ? ops.getUnitAttr() : UnitAttr())
+        .getResult();
+  };
+  Value gate = bank(x, "w1", "gate", experts.intermediate, false);
+  Value up = bank(x, "w3", "up", experts.intermediate, false);
+  Value mixed = builder.gated(experts.activation, gate, up);
+  Value down = bank(mixed, "w2", "down", hidden, true);
+  return qp::CombineOp::create(ops, down.getLoc(), qp::rowsType(context, hidden), down,
+                               route.getWeights());
+}
+
+llvm::Error build(ModelBuilder &builder) {
+  DecoderSpec spec = readDecoder(builder);
+  Config &config = builder.config;
+  if (config.has("sliding_window")) {
+    int64_t window = config.integer("sliding_window");
+    spec.window = [window](int64_t) { return window; };
+  }
+  Experts experts = {config.integer("num_local_experts"), config.integer("num_experts_per_tok"),
+                     spec.intermediate, spec.activation};
+  if (experts.chosen > experts.count)
+    config.refuse("num_experts_per_tok", "at most num_local_experts");
+  spec.mlp = [experts](ModelBuilder &b, int64_t layer, Value x) {
+    return expertPart(b, experts, layer, x);
+  };
+  buildDecoder(builder, spec);
+  return config.takeError();
+}
+
+constexpr llvm::StringLiteral names[] = {"mixtral"};
+constexpr GgufName ggufTensors[] = {
+    {"model.layers.{}.block_sparse_moe.gate.weight", "blk.{}.ffn_gate_inp.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w1.weight", "blk.{}.ffn_gate_exps.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w2.weight", "blk.{}.ffn_down_exps.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w3.weight", "blk.{}.ffn_up_exps.weight"},
+};
+
+} // namespace
+
+extern const Architecture architectureMixtral;
+const Architecture architectureMixtral = {
+    .name = "mixtral",
+    .modelTypes = names,
+    // GGUF files call it "llama" and tell it by llama.expert_count.
+    .ggufNames = {},
+    .summary = "Mixtral: Llama with a routed mixture of experts",
+    .build = build,
+    .ggufTensors = ggufTensors,
+    .ggufPermutesHeads = true,
+};

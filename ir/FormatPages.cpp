@@ -1,1 +1,165 @@
-#include "ir/codecs/Codec.h"
+//===- FormatPages.cpp - the table of formats for people and programs -----===//
+//
+// `qplan formats`, its JSON, and the reference page, all written from the table.
+// Bits for each weight are those of a 4096 x 4096 matrix.
+//
+//===----------------------------------------------------------------------===//
+#include "ir/Failure.h"
+#include "ir/Formats.h"
+#include <llvm/Support/JSON.h>
+#include <llvm/Support/raw_ostream.h>
+
+namespace qplan {
+namespace {
+
+constexpr int64_t exampleSize = 4096;
+
+double exampleBits(const FormatInfo &info) {
+  llvm::Expected<double> bits = effectiveBits(info.id, exampleSize, exampleSize);
+  if (bits)
+    return *bits;
+  llvm::consumeError(bits.takeError());
+  return 0;
+}
+
+const char *elementName(const FormatInfo &info) {
+  static constexpr const char *integers[] = {"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8"};
+  switch (info.kind) {
+  case ElementKind::F32:
+    return "f32";
+  case ElementKind::F16:
+    return "f16";
+  case ElementKind::BF16:
+    return "bf16";
+  case ElementKind::E4M3:
+    return "f8E4M3FN";
+  case ElementKind::Int:
+    return integers[info.elementBits];
+  }
+  return "";
+}
+
+/// What a scale belongs to.
+std::string scaleText(const FormatInfo &info) {
+  if (info.perTensor)
+    return "f32 a tensor";
+  if (info.scale == ScaleType::None)
+    return "none";
+  std::string text = info.scale == ScaleType::F16 ? "f16" : "f32";
+  if (info.blockColumns == 0)
+    return text + " a row";
+  text += fmt::format(" a block of {}", info.blockColumns);
+  if (info.groupColumns != info.blockColumns)
+    text += fmt::format(", small integers for {}", info.groupColumns);
+  return text;
+}
+
+const char *zeroText(const FormatInfo &info) {
+  switch (info.zero) {
+  case ZeroPoint::None:
+    return "none";
+  case ZeroPoint::Integer:
+    return "integer";
+  case ZeroPoint::Minimum:
+    return "minimum";
+  }
+  return "";
+}
+
+std::string roleText(const FormatInfo &info) {
+  std::string text;
+  auto add = [&](bool has, const char *role) {
+    if (has)
+      text += (text.empty() ? "" : ", ") + std::string(role);
+  };
+  add(info.isWeight, "weights");
+  add(info.isActivation, "activations");
+  add(info.isKv, "kv");
+  return text;
+}
+
+std::string activationText(const FormatInfo &info) {
+  if (!info.isWeight || info.activation == FormatId::F32)
+    return "none";
+  return formatInfo(info.activation).name;
+}
+
+std::string orDash(llvm::StringRef text) { return text.empty() ? "-" : text.str(); }
+
+std::string blockText(const FormatInfo &info) {
+  return info.blockColumns ? std::to_string(info.blockColumns) : "row";
+}
+
+} // namespace
+
+std::string formatsTable() {
+  std::string text = fmt::format("{:<16} {:>8} {:>6}  {:<31} {}\n", "format", "bits", "block",
+                                 "for", "meaning");
+  for (const FormatInfo &info : allFormats())
+    text += fmt::format("{:<16} {:>8.4f} {:>6}  {:<31} {}\n", info.name, exampleBits(info),
+                        blockText(info), roleText(info), info.summary);
+  text += "bits: everything stored for a weight of a 4096 x 4096 matrix\n";
+  return text;
+}
+
+std::string formatsJson() {
+  llvm::json::Array rows;
+  for (const FormatInfo &info : allFormats()) {
+    llvm::json::Object row{
+        {"name", info.name},
+        {"summary", info.summary},
+        {"element", elementName(info)},
+        {"element_bits", int64_t(info.elementBits)},
+        {"block_columns", int64_t(info.blockColumns)},
+        {"group_columns", int64_t(info.groupColumns)},
+        {"effective_bits", exampleBits(info)},
+        {"scale", scaleText(info)},
+        {"zero_point", zeroText(info)},
+        {"weights", info.isWeight},
+        {"activations", info.isActivation},
+        {"kv_cache", info.isKv},
+        {"default_activation", activationText(info)},
+        {"encodes", info.toleranceE5 != 0},
+    };
+    if (info.ggufType != 65535)
+      row["gguf_type"] = int64_t(info.ggufType);
+    if (*info.safetensors)
+      row["safetensors"] = info.safetensors;
+    if (*info.compressedTensors)
+      row["compressed_tensors"] = info.compressedTensors;
+    if (*info.modelopt)
+      row["modelopt"] = info.modelopt;
+    rows.push_back(std::move(row));
+  }
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  stream << llvm::json::Value(llvm::json::Object{{"formats", std::move(rows)}}) << '\n';
+  return text;
+}
+
+std::string formatsMarkdown() {
+  std::string text =
+      "# Formats\n\n"
+      "Written from `ir/Formats.td` by `tools/dev docs`. A format says what stored numbers mean;\n"
+      "bits are everything stored for a weight of a 4096 x 4096 matrix. Rows of our integer\n"
+      "formats are codes (unsigned, LSB first), then scales, then zero points (LSB first):\n"
+      "value = scale * (code - zero), where zero is 2^(bits-1) for the symmetric ones. The last\n"
+      "block of such a row may be short. GGML's formats are its blocks, byte for byte.\n\n"
+      "| format | element | bits | scale | zero point | for | runs with | GGUF | safetensors | "
+      "compressed-tensors | ModelOpt |\n"
+      "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+  for (const FormatInfo &info : allFormats())
+    text += fmt::format("| `{}` | {} | {:.4f} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+                        info.name, elementName(info), exampleBits(info), scaleText(info),
+                        zeroText(info), roleText(info), activationText(info),
+                        info.ggufType == 65535 ? "-" : std::to_string(info.ggufType),
+                        orDash(info.safetensors), orDash(info.compressedTensors),
+                        orDash(info.modelopt));
+  text += "\n";
+  for (const FormatInfo &info : allFormats())
+    text += fmt::format("- `{}`: {}.{}\n", info.name, info.summary,
+                        info.toleranceE5 ? "" : " Read, not written.");
+  return text;
+}
+
+} // namespace qplan

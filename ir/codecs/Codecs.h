@@ -1,0 +1,36 @@
+//===- Codecs.h - makers of the codec families ------------------*- C++ -*-===//
+//
+// Private to ir/codecs: each family makes the codec of one row of the table, and
+// shares the helpers below. Users include Codec.h.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_IR_CODECS_CODECS_H
+#define QPLAN_IR_CODECS_CODECS_H
+
+#include "ir/codecs/Codec.h"
+#include <memory>
+
+namespace qplan {
+
+/// Codec objects for `info`, whose family the name says.
+std::unique_ptr<Codec> makeFloatCodec(const FormatInfo &info);
+std::unique_ptr<Codec> makeAffineCodec(const FormatInfo &info);
+std::unique_ptr<Codec> makeFp8Codec(const FormatInfo &info);
+std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
+std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
+
+/// Writes x[n] = scale * (codes - offset), or scale * codes + min when hasMin.
+void expandCodes(const uint8_t *codes, int64_t n, float scale, float min, int32_t offset,
+                 bool hasMin, float *x);
+
+/// Largest magnitude of x[n] (no NaN).
+float largestMagnitude(const float *x, int64_t n);
+
+/// Least and greatest value of x[n], n >= 1 (no NaN).
+struct Range {
+  float min, max;
+};
+Range valueRange(const float *x, int64_t n);
+
+} // namespace qplan
+#endif // QPLAN_IR_CODECS_CODECS_H

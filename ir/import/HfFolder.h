@@ -10,6 +10,9 @@
 
 #include "ir/import/Checkpoint.h"
 
+#include <map>
+#include <string>
+
 namespace qplan {
 
 /// Opens the folder `path`, which has a config.json. Errors (InvalidInput) name the

@@ -1,0 +1,282 @@
+/*===- linear_f32.c - f32 activations times weights of any element --------===//
+ *
+ * Few rows: weights are decoded in registers and multiplied at once, two panels
+ * (32 outputs) at a time, so that each byte is read once, in order. A group's sum
+ * is scaled when the group ends.
+ *
+ * Many rows: a block of columns of two panels is decoded to f32 in L1 and used by
+ * a block of rows, twelve at a time; the sums of a block of rows wait in L1 while
+ * the columns pass. Decoding then costs a few percent.
+ *===----------------------------------------------------------------------===*/
+#include "panel.h"
+
+enum {
+  DirectRows = 8,   /* from so many rows on, weights are decoded to L1 first */
+  DirectTile = 4,
+  BlockTile = 12,   /* 24 sums, 2 weights, 1 activation: 27 registers of 32 */
+  BlockRows = 96,   /* sums: 12 KiB */
+  BlockColumns = 128 /* weights: 16 KiB */
+};
+
+/* Row i of the product reads activation row in[i] / inDivisor and writes row in[i]
+ * (i where `in` is null). */
+typedef struct {
+  const float *x;
+  int64_t ld;
+  const int32_t *in;
+  int64_t inDivisor;
+} F32Input;
+
+QK_INLINE int64_t slotOf(const F32Input *x, int64_t row) { return x->in ? x->in[row] : row; }
+QK_INLINE const float *rowOf(const F32Input *x, int64_t row) {
+  return x->x + slotOf(x, row) / x->inDivisor * x->ld;
+}
+
+/*===- Few rows ------------------------------------------------------------===*/
+
+/* Columns of one step for `tile` rows. Several sums a row and panel (by column)
+ * hide the latency of the multiply-add where there are few rows. */
+QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int64_t step, int columns,
+                          const float *const *x, int tile, v16f table, const v16f scale[2],
+                          const v16f min[2], v16f sum[DirectTile][2][4]) {
+  int chains = tile == 1 ? 4 : tile == 2 ? 2 : 1;
+  const uint8_t *at[2] = {codes[0] + step * w->stepBytes, codes[1] + step * w->stepBytes};
+  v16u word[2] = {qkStep(w, at[0]), qkStep(w, at[1])};
+  QK_UNROLL for (int j = 0; j < columns; ++j) {
+    int64_t k = step * w->stepColumns + j;
+    int chain = (int)(w->stepColumns == 1 ? 0 : j) & (chains - 1);
+    v16f value[2];
+    QK_UNROLL for (int p = 0; p < 2; ++p) {
+      value[p] = qkColumn(w, word[p], at[p], j, table);
+      if (w->hasMin)
+        value[p] = vfma(value[p], scale[p], min[p]);
+    }
+    QK_UNROLL for (int t = 0; t < tile; ++t)
+      QK_UNROLL for (int p = 0; p < 2; ++p)
+        sum[t][p][chain] = vfma(value[p], (v16f)x[t][k], sum[t][p][chain]);
+  }
+}
+
+QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
+                          int tile, v16f total[DirectTile][2]) {
+  const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
+  v16f table = qkTable(w);
+  QK_UNROLL for (int t = 0; t < tile; ++t)
+    total[t][0] = total[t][1] = (v16f)0.0f;
+  int64_t groups = qkCeilDiv(w->K, w->group), wide = w->stepColumns;
+  QK_NOUNROLL for (int64_t g = 0; g < groups; ++g) {
+    int64_t first = g * w->group;
+    int64_t columns = w->K % w->group == 0 ? w->group : qkMin(w->group, w->K - first);
+    v16f scale[2], min[2], sum[DirectTile][2][4];
+    QK_UNROLL for (int p = 0; p < 2; ++p) {
+      scale[p] = qkScale(w, panels[p], g);
+      min[p] = w->hasMin ? qkMinOf(w, panels[p], g) : (v16f)0.0f;
+      QK_UNROLL for (int t = 0; t < tile; ++t)
+        QK_UNROLL for (int c = 0; c < 4; ++c)
+          sum[t][p][c] = (v16f)0.0f;
+    }
+    int64_t step = first / wide, last = (first + columns) / wide;
+    if (wide == 1) {
+      /* One column a step: four steps, so that there are chains. */
+      QK_NOUNROLL for (; step + 4 <= last; step += 4)
+        QK_UNROLL for (int s = 0; s < 4; ++s) {
+          v16f rotated[DirectTile][2][4];
+          int c = tile == 1 ? s : tile == 2 ? s & 1 : 0;
+          QK_UNROLL for (int t = 0; t < tile; ++t)
+            QK_UNROLL for (int p = 0; p < 2; ++p)
+              rotated[t][p][0] = sum[t][p][c];
+          directStep(w, codes, step + s, 1, x, tile, table, scale, min, rotated);
+          QK_UNROLL for (int t = 0; t < tile; ++t)
+            QK_UNROLL for (int p = 0; p < 2; ++p)
+              sum[t][p][c] = rotated[t][p][0];
+        }
+    }
+    QK_NOUNROLL for (; step < last; ++step)
+      directStep(w, codes, step, (int)wide, x, tile, table, scale, min, sum);
+    QK_NOUNROLL for (int64_t j = 0; j < (first + columns) % wide; ++j) {
+      /* The last columns of a K that is no multiple of the step, one at a time. */
+      const uint8_t *at[2] = {codes[0] + step * w->stepBytes, codes[1] + step * w->stepBytes};
+      QK_UNROLL for (int p = 0; p < 2; ++p) {
+        v16f value = qkColumn(w, qkStep(w, at[p]), at[p], j, table);
+        if (w->hasMin)
+          value = vfma(value, scale[p], min[p]);
+        QK_UNROLL for (int t = 0; t < tile; ++t)
+          sum[t][p][0] = vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
+      }
+    }
+    QK_UNROLL for (int t = 0; t < tile; ++t)
+      QK_UNROLL for (int p = 0; p < 2; ++p) {
+        v16f all = sum[t][p][0];
+        if (tile <= 2)
+          all += sum[t][p][1];
+        if (tile == 1)
+          all += sum[t][p][2] + sum[t][p][3];
+        if (w->hasMin || w->scale == QK_SCALE_NONE)
+          total[t][p] += all;
+        else
+          total[t][p] = vfma(all, scale[p], total[t][p]);
+      }
+  }
+}
+
+QK_INLINE void directRows(const QkPanels *w, const uint8_t *const panels[2], const F32Input *x,
+                          const QkSink *sink, int64_t pair, int64_t first, int tile) {
+  const float *rows[DirectTile];
+  v16f total[DirectTile][2];
+  QK_UNROLL for (int t = 0; t < tile; ++t)
+    rows[t] = rowOf(x, first + t);
+  directTile(w, panels, rows, tile, total);
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    qkSink(sink, slotOf(x, first + t), pair * 2, total[t][0]);
+    if (w->panels % 2 == 0 || pair * 2 + 1 < w->panels)
+      qkSink(sink, slotOf(x, first + t), pair * 2 + 1, total[t][1]);
+  }
+}
+
+/*===- Many rows -----------------------------------------------------------===*/
+
+/* Columns [begin, end) of two panels as f32: block[k - begin][panel][16]. `begin`
+ * is the start of a step. */
+QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], int64_t begin,
+                           int64_t end, v16f table, float *block) {
+  QK_UNROLL for (int p = 0; p < 2; ++p) {
+    const uint8_t *codes = panels[p] + w->codesAt;
+    int64_t wide = w->stepColumns;
+    QK_NOUNROLL for (int64_t k = begin; k < end;) {
+      int64_t group = k / w->group, stop = qkMin(end, (group + 1) * w->group);
+      v16f scale = qkScale(w, panels[p], group);
+      v16f min = w->hasMin ? qkMinOf(w, panels[p], group) : (v16f)0.0f;
+      QK_NOUNROLL for (; k < stop; k += wide) {
+        const uint8_t *at = codes + k / wide * w->stepBytes;
+        v16u word = qkStep(w, at);
+        /* The scratch has room for the columns past the end of the last step. */
+        QK_UNROLL for (int j = 0; j < wide; ++j) {
+          v16f value = qkColumn(w, word, at, j, table);
+          if (w->hasMin)
+            value = vfma(value, scale, min);
+          else if (w->scale != QK_SCALE_NONE)
+            value *= scale;
+          vstore(block + ((k - begin + j) * 2 + p) * 16, value);
+        }
+      }
+    }
+  }
+}
+
+/* sums[t] += block * rows for `tile` rows over `columns` columns. */
+QK_INLINE void blockTile(const float *block, const F32Input *x, int64_t first, int64_t k,
+                         int64_t columns, int tile, float *sums) {
+  const float *rows[BlockTile];
+  v16f acc[BlockTile][2];
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    rows[t] = rowOf(x, first + t) + k;
+    acc[t][0] = vload(sums + t * 32);
+    acc[t][1] = vload(sums + t * 32 + 16);
+  }
+  QK_NOUNROLL for (int64_t c = 0; c < columns; ++c) {
+    v16f w0 = vload(block + c * 32), w1 = vload(block + c * 32 + 16);
+    QK_UNROLL for (int t = 0; t < tile; ++t) {
+      v16f a = (v16f)rows[t][c];
+      acc[t][0] = vfma(w0, a, acc[t][0]);
+      acc[t][1] = vfma(w1, a, acc[t][1]);
+    }
+  }
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    vstore(sums + t * 32, acc[t][0]);
+    vstore(sums + t * 32 + 16, acc[t][1]);
+  }
+}
+
+QK_INLINE void blockRows(const QkPanels *w, const uint8_t *const panels[2], const F32Input *x,
+                         const QkSink *sink, int64_t pair, int64_t first, int64_t last) {
+  float block[(BlockColumns + 8) * 32] __attribute__((aligned(64)));
+  float sums[BlockRows * 32] __attribute__((aligned(64)));
+  v16f table = qkTable(w);
+  QK_NOUNROLL for (int64_t begin = first; begin < last; begin += BlockRows) {
+    int64_t end = qkMin(begin + BlockRows, last);
+    __builtin_memset(sums, 0, sizeof sums);
+    QK_NOUNROLL for (int64_t k = 0; k < w->K; k += BlockColumns) {
+      int64_t columns = qkMin(BlockColumns, w->K - k), row = begin;
+      decodeBlock(w, panels, k, k + columns, table, block);
+      QK_NOUNROLL for (; row + BlockTile <= end; row += BlockTile)
+        blockTile(block, x, row, k, columns, BlockTile, sums + (row - begin) * 32);
+      QK_NOUNROLL for (; row + 4 <= end; row += 4)
+        blockTile(block, x, row, k, columns, 4, sums + (row - begin) * 32);
+      QK_NOUNROLL for (; row < end; ++row)
+        blockTile(block, x, row, k, columns, 1, sums + (row - begin) * 32);
+    }
+    QK_NOUNROLL for (int64_t row = begin; row < end; ++row) {
+      const float *sum = sums + (row - begin) * 32;
+      qkSink(sink, slotOf(x, row), pair * 2, vload(sum));
+      if (w->panels % 2 == 0 || pair * 2 + 1 < w->panels)
+        qkSink(sink, slotOf(x, row), pair * 2 + 1, vload(sum + 16));
+    }
+  }
+}
+
+/* Pairs [begin, end) of panels for rows [first, last). A last single panel is
+ * computed twice and stored once. */
+QK_INLINE void f32Product(const QkPanels *w, const uint8_t *matrix, const F32Input *x,
+                          const QkSink *sink, int64_t begin, int64_t end, int64_t first,
+                          int64_t last) {
+  QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
+    const uint8_t *panels[2];
+    panels[0] = matrix + pair * 2 * w->panelBytes;
+    panels[1] = w->panels % 2 == 0 || pair * 2 + 1 < w->panels ? panels[0] + w->panelBytes
+                                                               : panels[0];
+    if (last - first >= DirectRows) {
+      blockRows(w, panels, x, sink, pair, first, last);
+      continue;
+    }
+    int64_t row = first;
+    QK_NOUNROLL for (; row + 4 <= last; row += 4)
+      directRows(w, panels, x, sink, pair, row, 4);
+    QK_NOUNROLL for (; row + 2 <= last; row += 2)
+      directRows(w, panels, x, sink, pair, row, 2);
+    if (row < last)
+      directRows(w, panels, x, sink, pair, row, 1);
+  }
+}
+
+QK_KERNEL(linear_f32) {
+  QkPanels w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
+  int64_t ldo = params[8], outColumn = params[9], rows = qkRows(args, params[13]);
+  float *out = params[14] ? args->logits : (float *)buffers[1];
+  QkSink sink = {out + outColumn, params[11] ? (const float *)buffers[2] + outColumn : 0,
+                 params[10] ? (const float *)weights[1] : 0, ldo, w.N, (float)qkDouble(params[12])};
+  F32Input x = {(const float *)buffers[0], params[7], 0, 1};
+  QkRange pairs = qkPart(qkCeilDiv(w.panels, 2), index, count);
+  f32Product(&w, weights[0], &x, &sink, pairs.begin, pairs.end, 0, rows);
+}
+
+QK_TASKS(linear_f32) {
+  int64_t rows = qkRows(args, params[13]), work = params[0] * params[1] * rows;
+  int64_t parts = rows >= DirectRows ? threads * 4 : threads;
+  return qkMax(1, qkMin(qkMin(qkCeilDiv(params[0], 32), parts), work / 65536));
+}
+
+/*===- Experts -------------------------------------------------------------===*/
+
+enum { ExpertPairs = 4 };
+
+/* An item is a run of pairs of one expert; items go round the parts. */
+QK_KERNEL(linear_f32_experts) {
+  QkPanels w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
+  int64_t experts = params[11], topk = params[12], slotInput = params[13];
+  const int32_t *offsets = (const int32_t *)buffers[2], *list = (const int32_t *)buffers[3];
+  int64_t pairs = qkCeilDiv(w.panels, 2), runs = qkCeilDiv(pairs, ExpertPairs);
+  F32Input x = {(const float *)buffers[0], params[7], list, slotInput ? 1 : topk};
+  for (int64_t item = index; item < experts * runs; item += count) {
+    int64_t expert = item / runs, begin = item % runs * ExpertPairs;
+    QkSink sink = {(float *)buffers[1] + params[9], 0,
+                   params[10] ? (const float *)weights[1] + expert * w.N : 0, params[8], w.N, 1.0f};
+    f32Product(&w, weights[0] + expert * w.panels * w.panelBytes, &x, &sink, begin,
+               qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
+  }
+}
+
+QK_TASKS(linear_f32_experts) {
+  int64_t work = params[0] * params[1] * args->tokens * params[12];
+  int64_t items = params[11] * qkCeilDiv(qkCeilDiv(params[0], 32), ExpertPairs);
+  return qkMax(1, qkMin(qkMin(items, threads * 4), work / 65536));
+}

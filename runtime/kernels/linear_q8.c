@@ -1,0 +1,243 @@
+/*===- linear_q8.c - int8 activations times 4-bit or 8-bit weights --------===//
+ *
+ * Two panels (32 outputs) times a tile of up to six rows are kept in registers.
+ * The integer sum of one unit (the smaller of the weight group and the activation
+ * group) starts at -offset * sum of activations, so that the zero point costs
+ * nothing per element; then it is scaled and added in f32. Where one of the two
+ * groups is larger, the inner sum takes only the finer scale and the coarser one
+ * is applied when its group ends.
+ *
+ * One row reads each weight once, in order: decoding runs at memory speed. With
+ * more rows the two panels stay in L1 while all rows pass.
+ *===----------------------------------------------------------------------===*/
+#include "panel.h"
+
+typedef struct {
+  QkPanels w;
+  int64_t Kp, actGroup, unit, units;
+  int64_t actGroups, sumGroups; /* per row */
+} Q8;
+
+QK_INLINE Q8 q8Of(const int64_t *params) {
+  Q8 q = {.w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6])};
+  q.Kp = qkAlign64(q.w.K);
+  q.actGroup = qkMin(params[7], q.w.K);
+  q.unit = qkMin(q.actGroup, q.w.group);
+  q.units = qkCeilDiv(q.w.K, q.unit);
+  q.actGroups = qkCeilDiv(q.w.K, q.actGroup);
+  q.sumGroups = qkCeilDiv(q.w.K, qkMin(params[8], q.w.K));
+  return q;
+}
+
+/* One row of activations. */
+typedef struct {
+  const int8_t *codes;
+  const float *scales;
+  const int32_t *sums;
+} Q8Row;
+
+enum { MaxTile = 6 };
+
+/* 32 columns at most (a full chunk has 32, or 16 where units have 16). */
+QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, const Q8Row *rows,
+                        int64_t column, int tile, int steps, v16i acc[MaxTile][2]) {
+  if (q->w.element == QK_U4) {
+    nibbleSum sum[MaxTile][2];
+    QK_UNROLL for (int t = 0; t < tile; ++t)
+      QK_UNROLL for (int p = 0; p < 2; ++p)
+        sum[t][p] = nibbleBegin(acc[t][p]);
+    QK_UNROLL for (int s = 0; s < steps; ++s) {
+      v16u w[2] = {vloadu(codes[0] + at + s * 64), vloadu(codes[1] + at + s * 64)};
+      QK_UNROLL for (int h = 0; h < 2; ++h)
+        QK_UNROLL for (int t = 0; t < tile; ++t) {
+          int32_t a;
+          __builtin_memcpy(&a, rows[t].codes + column + s * 8 + h * 4, 4);
+          QK_UNROLL for (int p = 0; p < 2; ++p) {
+            v64b nibbles = (v64b)(h == 0 ? w[p] & 0x0f0f0f0fu : (w[p] >> 4) & 0x0f0f0f0fu);
+            sum[t][p] = nibbleDot(sum[t][p], nibbles, a);
+          }
+        }
+    }
+    QK_UNROLL for (int t = 0; t < tile; ++t)
+      QK_UNROLL for (int p = 0; p < 2; ++p)
+        acc[t][p] = nibbleEnd(sum[t][p], acc[t][p]);
+    return;
+  }
+  QK_UNROLL for (int s = 0; s < steps; ++s) {
+    v64b w[2] = {(v64b)vloadu(codes[0] + at + s * 64), (v64b)vloadu(codes[1] + at + s * 64)};
+    QK_UNROLL for (int t = 0; t < tile; ++t) {
+      int32_t a;
+      __builtin_memcpy(&a, rows[t].codes + column + s * 4, 4);
+      QK_UNROLL for (int p = 0; p < 2; ++p)
+        acc[t][p] = dot4(acc[t][p], w[p], a);
+    }
+  }
+}
+
+/* The integer sums of unit u, zero point included. */
+QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *rows, int64_t u,
+                       int tile, v16i acc[MaxTile][2]) {
+  int64_t K = q->w.K, first = u * q->unit;
+  int64_t columns = K % q->unit == 0 ? q->unit : qkMin(q->unit, K - first);
+  int64_t wide = q->w.stepColumns;
+  int32_t bias = (int32_t)((q->w.element == QK_U8 ? QK_CODE_BIAS : 0) -
+                           (q->w.hasMin ? 0 : q->w.offset));
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    acc[t][0] = bias ? (v16i)rows[t].sums[u] * bias : (v16i)0;
+    acc[t][1] = acc[t][0];
+  }
+  int chunk = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? 16 : (int)wide;
+  int64_t done = 0;
+  QK_NOUNROLL for (; done + chunk <= columns; done += chunk)
+    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, (int)(chunk / wide),
+             acc);
+  QK_NOUNROLL for (; done < columns; done += wide)
+    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, 1, acc);
+}
+
+/* Columns of 32 outputs for `tile` rows. */
+QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *rows, int tile,
+                      v16f total[MaxTile][2]) {
+  const uint8_t *codes[2] = {panels[0] + q->w.codesAt, panels[1] + q->w.codesAt};
+  int64_t outer = qkMax(q->actGroup, q->w.group);
+  int64_t inside = qkCeilDiv(outer, q->unit); /* units in an outer group */
+  int coarseWeights = q->w.group > q->actGroup;
+  QK_UNROLL for (int t = 0; t < tile; ++t)
+    total[t][0] = total[t][1] = (v16f)0.0f;
+  QK_NOUNROLL for (int64_t o = 0; o * inside < q->units; ++o) {
+    int64_t first = o * inside;
+    int64_t end = q->units % inside == 0 ? first + inside : qkMin(first + inside, q->units);
+    v16f part[MaxTile][2];
+    QK_UNROLL for (int t = 0; t < tile; ++t)
+      part[t][0] = part[t][1] = (v16f)0.0f;
+    QK_NOUNROLL for (int64_t u = first; u < end; ++u) {
+      v16i acc[MaxTile][2];
+      dotUnit(q, codes, rows, u, tile, acc);
+      int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u : inside == 1 ? u : o;
+      QK_UNROLL for (int p = 0; p < 2; ++p) {
+        v16f scale = (v16f)1.0f, min = (v16f)0.0f;
+        if (!coarseWeights)
+          scale = qkScale(&q->w, panels[p], weightGroup);
+        if (q->w.hasMin)
+          min = qkMinOf(&q->w, panels[p], weightGroup);
+        QK_UNROLL for (int t = 0; t < tile; ++t) {
+          v16f value = vtofloat(acc[t][p]);
+          float d = rows[t].scales[actGroup];
+          if (coarseWeights || inside == 1)
+            value *= d;
+          v16f *into = inside == 1 ? &total[t][p] : &part[t][p];
+          *into = coarseWeights ? *into + value : vfma(value, scale, *into);
+          if (q->w.hasMin) {
+            float sum = (float)rows[t].sums[u];
+            if (coarseWeights)
+              total[t][p] = vfma(min, (v16f)(d * sum), total[t][p]);
+            else
+              *into = vfma(min, (v16f)(inside == 1 ? d * sum : sum), *into);
+          }
+        }
+      }
+    }
+    if (inside == 1)
+      continue;
+    QK_UNROLL for (int p = 0; p < 2; ++p) {
+      v16f scale = coarseWeights ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
+      QK_UNROLL for (int t = 0; t < tile; ++t)
+        total[t][p] = vfma(part[t][p], coarseWeights ? scale : (v16f)rows[t].scales[o], total[t][p]);
+    }
+  }
+}
+
+/* Rows of a product: row i reads activation row in[i], or i where `in` is null,
+ * divided by inDivisor, and writes row in[i] or i. */
+typedef struct {
+  const int8_t *codes;
+  const float *scales;
+  const int32_t *sums;
+  const int32_t *in;
+  int64_t inDivisor;
+} Q8Input;
+
+QK_INLINE void q8Rows(const Q8 *q, const uint8_t *const panels[2], const Q8Input *x,
+                      const QkSink *sink, int64_t pair, int64_t first, int tile) {
+  Q8Row rows[MaxTile];
+  int64_t slots[MaxTile];
+  v16f total[MaxTile][2];
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    slots[t] = x->in ? x->in[first + t] : first + t;
+    int64_t row = slots[t] / x->inDivisor;
+    rows[t].codes = x->codes + row * q->Kp;
+    rows[t].scales = x->scales + row * q->actGroups;
+    rows[t].sums = x->sums + row * q->sumGroups;
+  }
+  q8Tile(q, panels, rows, tile, total);
+  QK_UNROLL for (int t = 0; t < tile; ++t) {
+    qkSink(sink, slots[t], pair * 2, total[t][0]);
+    if (q->w.panels % 2 == 0 || pair * 2 + 1 < q->w.panels)
+      qkSink(sink, slots[t], pair * 2 + 1, total[t][1]);
+  }
+}
+
+/* Pairs [begin, end) of panels for rows [0, n). Where the last pair has one panel
+ * only, it is computed twice and stored once. */
+QK_INLINE void q8Product(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
+                         int64_t begin, int64_t end, int64_t firstRow, int64_t lastRow) {
+  QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
+    const uint8_t *panels[2];
+    panels[0] = matrix + pair * 2 * q->w.panelBytes;
+    panels[1] = q->w.panels % 2 == 0 || pair * 2 + 1 < q->w.panels ? panels[0] + q->w.panelBytes
+                                                                   : panels[0];
+    int64_t row = firstRow;
+    QK_NOUNROLL for (; row + 6 <= lastRow; row += 6)
+      q8Rows(q, panels, x, sink, pair, row, 6);
+    QK_NOUNROLL for (; row + 3 <= lastRow; row += 3)
+      q8Rows(q, panels, x, sink, pair, row, 3);
+    QK_NOUNROLL for (; row < lastRow; ++row)
+      q8Rows(q, panels, x, sink, pair, row, 1);
+  }
+}
+
+QK_KERNEL(linear_q8) {
+  Q8 q = q8Of(params);
+  int64_t ldo = params[9], outColumn = params[10], rows = qkRows(args, params[14]);
+  float *out = params[15] ? args->logits : (float *)buffers[3];
+  QkSink sink = {out + outColumn, params[12] ? (const float *)buffers[4] + outColumn : 0,
+                 params[11] ? (const float *)weights[1] : 0, ldo, q.w.N, (float)qkDouble(params[13])};
+  Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1], (const int32_t *)buffers[2],
+               0, 1};
+  QkRange pairs = qkPart(qkCeilDiv(q.w.panels, 2), index, count);
+  q8Product(&q, weights[0], &x, &sink, pairs.begin, pairs.end, 0, rows);
+}
+
+QK_TASKS(linear_q8) {
+  int64_t rows = qkRows(args, params[14]), work = params[0] * params[1] * rows;
+  int64_t parts = rows > 8 ? threads * 4 : threads;
+  return qkMax(1, qkMin(qkMin(qkCeilDiv(params[0], 32), parts), work / 131072));
+}
+
+/*===- Experts -------------------------------------------------------------===*/
+
+/* An item is a run of pairs of one expert; items go round the parts. */
+enum { ExpertPairs = 4 };
+
+QK_KERNEL(linear_q8_experts) {
+  Q8 q = q8Of(params);
+  int64_t experts = params[12], topk = params[13], slotInput = params[14];
+  const int32_t *offsets = (const int32_t *)buffers[4], *list = (const int32_t *)buffers[5];
+  int64_t pairs = qkCeilDiv(q.w.panels, 2), runs = qkCeilDiv(pairs, ExpertPairs);
+  for (int64_t item = index; item < experts * runs; item += count) {
+    int64_t expert = item / runs, begin = item % runs * ExpertPairs;
+    QkSink sink = {(float *)buffers[3] + params[10], 0,
+                   params[11] ? (const float *)weights[1] + expert * q.w.N : 0, params[9], q.w.N,
+                   1.0f};
+    Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1],
+                 (const int32_t *)buffers[2], list, slotInput ? 1 : topk};
+    q8Product(&q, weights[0] + expert * q.w.panels * q.w.panelBytes, &x, &sink, begin,
+              qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
+  }
+}
+
+QK_TASKS(linear_q8_experts) {
+  int64_t work = params[0] * params[1] * args->tokens * params[13];
+  int64_t items = params[12] * qkCeilDiv(qkCeilDiv(params[0], 32), ExpertPairs);
+  return qkMax(1, qkMin(qkMin(items, threads * 4), work / 131072));
+}

@@ -1,0 +1,60 @@
+/*===- observe.c - statistics of activations ------------------------------===//
+ *
+ * Calibration plans only. Sums are f64 and every column (or entry of the Gram
+ * matrix) adds its rows in order, so that statistics depend neither on the number
+ * of threads nor on how the rows are split.
+ *===----------------------------------------------------------------------===*/
+#include "simd.h"
+
+/* Columns [begin, end) of kind 0. */
+QK_INLINE void observeColumns(const float *x, int64_t rows, int64_t K, int64_t begin, int64_t end,
+                              uint8_t *memory) {
+  float *largest = (float *)memory;
+  double *sums = (double *)(memory + (K * 4 + 7) / 8 * 8), *squares = sums + K;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t k = begin; k < end; ++k) {
+      float value = x[row * K + k], magnitude = value < 0 ? -value : value;
+      largest[k] = magnitude > largest[k] ? magnitude : largest[k];
+      sums[k] += (double)magnitude;
+      squares[k] += (double)value * (double)value;
+    }
+}
+
+/* Rows [begin, end) of the Gram matrix: gram[i][j] += sum of x[i] * x[j]. */
+QK_INLINE void observeGram(const float *x, int64_t rows, int64_t K, int64_t begin, int64_t end,
+                           double *gram) {
+  for (int64_t i = begin; i < end; ++i)
+    for (int64_t j = 0; j < K; j += 16) {
+      int64_t n = qkMin(16, K - j);
+      v16d sum = (v16d)0.0;
+      __builtin_memcpy(&sum, gram + i * K + j, n == 16 ? 128 : (unsigned long)n * 8);
+      for (int64_t row = 0; row < rows; ++row)
+        sum += __builtin_convertvector(vloadn(x + row * K + j, n), v16d) * (double)x[row * K + i];
+      __builtin_memcpy(gram + i * K + j, &sum, n == 16 ? 128 : (unsigned long)n * 8);
+    }
+}
+
+QK_KERNEL(observe) {
+  if (!args->statistics)
+    return;
+  int64_t K = params[0], rows = qkRows(args, params[3]);
+  const float *x = (const float *)buffers[0];
+  uint8_t *memory = args->statistics + params[1];
+  QkRange part = qkPart(K, index, count);
+  int64_t *seen;
+  if (params[2] == 0) {
+    observeColumns(x, rows, K, part.begin, part.end, memory);
+    seen = (int64_t *)(memory + (K * 4 + 7) / 8 * 8 + K * 16);
+  } else {
+    observeGram(x, rows, K, part.begin, part.end, (double *)memory);
+    seen = (int64_t *)(memory + K * K * 8);
+  }
+  if (index == 0)
+    *seen += rows;
+}
+QK_TASKS(observe) {
+  if (!args->statistics)
+    return 1;
+  int64_t rows = qkRows(args, params[3]);
+  return qkRowTasks(params[0], params[2] == 0 ? rows : rows * params[0], threads);
+}

@@ -13,6 +13,7 @@
 #include <llvm/Linker/Linker.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Target/TargetMachine.h>
+#include <mlir/Dialect/LLVMIR/LLVMDialect.h>
 #include <mlir/IR/Diagnostics.h>
 #include <mlir/Pass/PassManager.h>
 #include <mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h>
@@ -37,16 +38,21 @@ private:
   mlir::ScopedDiagnosticHandler handler;
 };
 
-llvm::Expected<std::unique_ptr<llvm::Module>> lower(mlir::ModuleOp plan, const Target &target,
-                                                    const KernelBitcode &kernels,
-                                                    const EmitOptions &options,
-                                                    llvm::LLVMContext &context) {
+llvm::Expected<std::unique_ptr<llvm::Module>>
+lower(mlir::ModuleOp plan, const Target &target, const KernelBitcode &kernels,
+      const llvm::TargetMachine &machine, const EmitOptions &options, llvm::LLVMContext &context) {
   mlir::MLIRContext *mlirContext = plan.getContext();
   mlir::DialectRegistry registry;
   mlir::registerBuiltinDialectTranslation(registry);
   mlir::registerLLVMDialectTranslation(registry);
   mlirContext->appendDialectRegistry(registry);
   mlir::OwningOpRef<mlir::ModuleOp> copy = plan.clone();
+  // Alignments of loads and stores follow from the layout, so it comes first.
+  (*copy)->setAttr(mlir::LLVM::LLVMDialect::getDataLayoutAttrName(),
+                   mlir::StringAttr::get(mlirContext,
+                                         machine.createDataLayout().getStringRepresentation()));
+  (*copy)->setAttr(mlir::LLVM::LLVMDialect::getTargetTripleAttrName(),
+                   mlir::StringAttr::get(mlirContext, machine.getTargetTriple().str()));
   Collector errors(mlirContext);
   mlir::PassManager passes(mlirContext);
   passes.addPass(plan::createPlanToLLVM(
@@ -123,13 +129,11 @@ buildModule(mlir::ModuleOp plan, const Target &target, const KernelBitcode &kern
     return inputError("a module to emit has exactly one plan.program, found {}",
                       std::distance(programs.begin(), programs.end()));
   std::string name = (*programs.begin()).getSymName().str();
-  auto module = lower(plan, target, kernels, options, context);
+  auto module = lower(plan, target, kernels, machine, options, context);
   if (!module)
     return module.takeError();
   (*module)->setModuleIdentifier(name);
   (*module)->setSourceFileName(name);
-  (*module)->setTargetTriple(machine.getTargetTriple());
-  (*module)->setDataLayout(machine.createDataLayout());
   if (llvm::Error error = linkKernels(**module, kernels))
     return error;
   for (llvm::Function &function : **module)

@@ -3,6 +3,7 @@
 # FileCheck, not and split-file from LLVM. Substitutions:
 #   %inputs   tests/Inputs            %source   root of the source tree
 #   %python   a Python 3              %cc, %cxx the compilers of the build
+#   %llvm     LLVM's installation
 # Features: x86_64 or aarch64 (the machine), asan (a sanitized build).
 import os
 import platform
@@ -32,6 +33,7 @@ config.substitutions += [
     ("%inputs", os.path.join(config.qplan_source, "tests", "Inputs")),
     ("%source", config.qplan_source),
     ("%python", config.python),
+    ("%llvm", os.path.dirname(config.llvm_tools)),
     ("%cxx", config.cxx_compiler),
     ("%cc", config.c_compiler),
 ]

@@ -10,12 +10,14 @@ What is written builds and passes as it stands. Nothing that exists is overwritt
 where a list has no place for the new line, nothing is written at all.
 """
 import argparse
+import json
 import os
 import re
+import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TEMPLATES = os.path.join(ROOT, "tools", "templates")
+LLVM = "/usr/lib/llvm-22"
+TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "templates")
 
 
 def fail(message):
@@ -24,7 +26,7 @@ def fail(message):
 
 def read(path):
     try:
-        with open(os.path.join(ROOT, path)) as file:
+        with open(path) as file:
             return file.read()
     except OSError as error:
         fail(f"{path}: {error.strerror}")
@@ -73,7 +75,7 @@ def new_pass(name, values):
              (f"tests/passes/{values['kebab']}.mlir", fill("pass.mlir", values))],
             [insert("passes/Passes.td", r"^#endif[^\n]*\s*\Z" if "#endif" in read("passes/Passes.td") else r"\Z",
                     fill("Pass.td", values) + "\n", before=True),
-             insert("passes/CMakeLists.txt", r"qplan_add_library\(QplanPasses\b", f"\n  {name}.cpp")],
+             insert("passes/CMakeLists.txt", r"^set\(passes [^)]*(?=\))", f" {name}")],
             "describe in passes/Passes.td when it runs, and place it in the pipeline")
 
 
@@ -90,20 +92,30 @@ def new_kernel(name, values):
     if re.search(rf"QPLAN_KERNEL\({name},", read("runtime/kernels/Kernels.inc")):
         fail(f"runtime/kernels/Kernels.inc already has {name}")
     return ([(f"runtime/kernels/{name}.c", fill("kernel.c", values))],
-            [insert("runtime/kernels/Kernels.inc", r"\n*\Z", fill("kernel.inc", values), before=True),
-             insert("runtime/kernels/CMakeLists.txt", r"^\s*set\((?:QPLAN_|qplan_)?kernel_?[A-Za-z_]*(?:\s+[a-z_0-9]+(?:\.c)?)*",
-                    f" {name}" + (".c" if re.search(r"\.c\b", read("runtime/kernels/CMakeLists.txt").split(")")[0]) else ""))],
+            [insert("runtime/kernels/Kernels.inc", r"\Z", fill("kernel.inc", values), before=True),
+             insert("runtime/kernels/CMakeLists.txt", r"^set\(kernel_sources [^)]*(?=\))", f" {name}")],
             "compare it with a plain loop in tests/unit/runtime/kernels")
+
+
+def format_rows():
+    """{name: ordinal} of all formats, also those stamped by loops: TableGen expands them."""
+    done = subprocess.run([f"{LLVM}/bin/llvm-tblgen", "--dump-json", "-I", f"{LLVM}/include", "ir/Formats.td"],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        fail(f"ir/Formats.td: {done.stderr.strip()}")
+    records = json.loads(done.stdout)
+    rows = [records[key] for key in records["!instanceof"]["Format"]]
+    # The ordinal is a list of bits, the lowest first.
+    return {row["name"]: sum(bit << place for place, bit in enumerate(row["ordinal"])) for row in rows}
 
 
 def new_format(name, values):
     need_name(name, r"[a-z][A-Za-z0-9_]*", "int3_g64")
-    text = read("ir/Formats.td")
-    ordinals = [int(number) for number in re.findall(r"(?:Format|Int|Block32|Min32|Super|Activation)<(\d+),", text)]
-    if f'"{name}"' in text or not ordinals:
-        fail(f"ir/Formats.td already has {name}" if ordinals else "ir/Formats.td: no rows found")
+    rows = format_rows()
+    if name in rows:
+        fail(f"ir/Formats.td already has {name}")
+    values["ordinal"] = str(max(rows.values()) + 1)
     group = re.fullmatch(r"int([2-8])_g(\d+)(_asym)?", name)
-    values["ordinal"] = str(max(ordinals) + 1)
     if group:
         kind = "AsymmetricInt" if group.group(3) else "GroupInt"
         row = f"def {values['Camel']}Format : {kind}<{values['ordinal']}, {group.group(1)}, {group.group(2)}>;\n"
@@ -120,14 +132,17 @@ def main():
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("name")
     parser.add_argument("--summary", help="one sentence; default: the words of the name")
+    parser.add_argument("--root", default=os.path.dirname(os.path.dirname(TEMPLATES)),
+                        help="the tree to write to; default: this one")
     options = parser.parse_args()
+    os.chdir(options.root)
     files, edits, advice = kinds[options.kind](options.name, names(options.name, options.summary))
-    existing = [path for path, _ in files if os.path.exists(os.path.join(ROOT, path))]
+    existing = [path for path, _ in files if os.path.exists(path)]
     if existing:
         fail(f"{existing[0]} exists")
     for path, text in files + edits:
-        os.makedirs(os.path.dirname(os.path.join(ROOT, path)), exist_ok=True)
-        with open(os.path.join(ROOT, path), "w") as file:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
             file.write(text)
         print(f"wrote {path}")
     print(f"next: {advice}")

@@ -1,20 +1,16 @@
-/*===- @Name@.c - @summary@ @@fill===*
+/*===- @Name@.c - @summary@ @@fill===//
  *
- * Rows are split evenly among the tasks; each is copied as it is.
+ * One pass over memory; rows are independent.
  *===----------------------------------------------------------------------===*/
-#include "simd.h"
+#include "vmath.h"
 
-/* params: K. buffers: in, out, both f32[T,K]. */
-QK_EXPORT int64_t qk_@Name@_tasks(const qplan_args_v1 *args, const int64_t *params, int64_t threads) {
-  return args->tokens < threads ? args->tokens : threads;
-}
-
-QK_EXPORT void qk_@Name@(const qplan_args_v1 *args, const int64_t *params, uint8_t *const *buffers,
-                         const uint8_t *const *weights, int64_t index, int64_t count) {
-  const int64_t width = params[0];
-  const int64_t first = args->tokens * index / count, last = args->tokens * (index + 1) / count;
+QK_KERNEL(@Name@) {
+  int64_t K = params[0];
   const float *in = (const float *)buffers[0];
   float *out = (float *)buffers[1];
-  for (int64_t i = first * width; i < last * width; ++i)
-    out[i] = in[i];
+  QkRange rows = qkPart(qkRows(args, params[1]), index, count);
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t k = 0; k < K; k += 16)
+      vstoren(out + row * K + k, vloadn(in + row * K + k, K - k), K - k);
 }
+QK_TASKS(@Name@) { return qkRowTasks(qkRows(args, params[1]), params[0], threads); }

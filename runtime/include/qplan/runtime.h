@@ -57,8 +57,7 @@ enum {
   QPLAN_VERIFY = 1,      /**< also checksum all of weights.bin (reads the whole file) */
   QPLAN_UNTRUSTED = 2,   /**< refuse to load native code: opening fails with a message */
   QPLAN_PREFAULT = 4,    /**< read the weights into memory while opening */
-  QPLAN_PIN_THREADS = 8, /**< bind worker i to the i-th core the process may use */
-  QPLAN_NO_CODE = 16     /**< read and check the package, load no code: qplan_step is refused */
+  QPLAN_PIN_THREADS = 8  /**< bind worker i to the i-th core the process may use */
 };
 
 /** Severity of a message handed to qplan_options.message. */
@@ -106,7 +105,12 @@ QPLAN_API int qplan_model_open_memory(const qplan_model_v1 *code, const void *we
                                       uint64_t bytes, const qplan_options *options,
                                       qplan_model **out, char *error, size_t error_size);
 
-/** Closes a model. Its sessions must have been freed before. NULL is allowed. */
+/** Checks a package as qplan_model_open does, but loads no code and asks nothing of this machine's
+ *  CPU: what a tool calls on a package that it will only read. Of `flags`, QPLAN_VERIFY counts. */
+QPLAN_API int qplan_package_check(const char *path, uint32_t flags, char *error,
+                                  size_t error_size);
+
+/** Closes a model. One that still has sessions is freed with the last of them. NULL is allowed. */
 QPLAN_API void qplan_model_close(qplan_model *model);
 
 /** What a model is. Strings are UTF-8 and live as long as the model. */

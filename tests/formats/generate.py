@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Writes tests/formats/golden/: what other implementations store and read.
+
+GGML's formats come from the gguf package, f8E4M3FN and bfloat16 from ml_dtypes, our own
+integer formats from the few lines of numpy below. Needs numpy, gguf and ml_dtypes; the tests
+need the written files only. Golden files are frozen: bytes behind a name never change.
+
+A file holds, for each row, `columns N`, the input (an index into inputs.txt, or `-`), the stored
+bytes in hex and the CRC-32 of the decoded f32 values; the first row also has all the values.
+"""
+import pathlib
+import sys
+import zlib
+
+import gguf
+import ml_dtypes
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent / "golden"
+COLUMNS = 256
+F32 = np.float32
+
+
+def inputs():
+    """Rows of 256 values that have been trouble somewhere."""
+    rng = np.random.default_rng(7)
+    normal = rng.standard_normal(COLUMNS)
+    outlier = rng.standard_normal(COLUMNS) * 0.01
+    outlier[77] = -9.5
+    rows = [
+        normal,
+        rng.standard_normal(COLUMNS) * 0.02 + 0.01,
+        np.zeros(COLUMNS),
+        np.full(COLUMNS, 0.75),
+        np.full(COLUMNS, -3.0),
+        (np.arange(COLUMNS) % 31 - 15) / 2,  # ties of 4-bit grids
+        np.arange(COLUMNS) - 127.5,  # ties of 8-bit grids
+        outlier,
+        rng.standard_normal(COLUMNS) * 3e-7,  # subnormal f16 scales
+        np.abs(rng.standard_normal(COLUMNS)),
+        np.where(np.arange(COLUMNS) % 2, 1.0, -1.0),
+        rng.standard_normal(COLUMNS) * 9000,
+        rng.laplace(size=COLUMNS) * np.repeat(10.0 ** rng.uniform(-3, 1, 8), 32),
+    ]
+    return np.stack(rows).astype(F32)
+
+
+def stored_f16(scale):
+    """f16 of a scale; subnormal ones are rounded up."""
+    half = F32(scale).astype(np.float16)
+    if half.view(np.uint16) < 0x0400 and F32(half) < F32(scale):
+        half = (half.view(np.uint16) + np.uint16(1)).view(np.float16)
+    return half
+
+
+def pack_bits(codes, bits):
+    spread = (codes.astype(np.uint8)[:, None] >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(spread.ravel(), bitorder="little").tobytes()
+
+
+def integer(bits, group=0, zero=False, scale_type=np.float16, activation=False, scale=None):
+    """Encoder and decoder of [codes][scales][zero points]."""
+    top = 2**bits - 1
+
+    def encode(x):
+        codes, scales, zeros = [], [], []
+        for part in np.split(x, range(group, len(x), group)) if group else [x]:
+            offset = 2 ** (bits - 1)
+            if scale is not None:
+                s = F32(scale)
+            elif zero:
+                low, high = min(part.min(), F32(0)), max(part.max(), F32(0))
+                s = F32(stored_f16(high / F32(top) - low / F32(top)))
+                offset = int(np.rint(np.clip(-low / s, 0, top))) if s else 0
+            else:
+                divisor = F32(127 if bits == 8 else top / 2)
+                s = np.abs(part).max() / divisor
+                s = F32(stored_f16(s)) if scale_type == np.float16 else s
+            q = np.rint(part / s) + offset if s else np.full(len(part), offset)
+            codes.append(np.clip(q, 1 if activation else 0, top))
+            scales.append(s)
+            zeros.append(offset)
+        data = pack_bits(np.concatenate(codes), bits)
+        if scale is None:
+            data += np.array(scales, dtype=scale_type).tobytes()
+        if zero:
+            data += pack_bits(np.array(zeros), bits)
+        values = [
+            s * (c.astype(F32) - F32(z)) for c, s, z in zip(codes, np.array(scales, F32), zeros)
+        ]
+        return data, np.concatenate(values)
+
+    return encode
+
+
+def fp8(scale=None):
+    def encode(x):
+        s = np.abs(x).max() / F32(448) if scale is None else F32(scale)
+        codes = np.zeros(len(x), ml_dtypes.float8_e4m3fn)
+        if s:
+            codes = np.clip(x / s, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+        data = codes.tobytes() + (s.tobytes() if scale is None else b"")
+        return data, s * codes.astype(F32)
+
+    return encode
+
+
+def plain(dtype):
+    def encode(x):
+        stored = x.astype(dtype)
+        return stored.tobytes(), stored.astype(F32)
+
+    return encode
+
+
+def ggml(kind):
+    def encode(x):
+        with np.errstate(over="ignore"):
+            stored = gguf.quants.quantize(x[None], kind)
+        return stored.tobytes(), gguf.quants.dequantize(stored, kind)[0]
+
+    return encode
+
+
+def q8_k(x):
+    """GGML's activation format of 256 values, from its description."""
+    largest = x[np.abs(x).argmax()]
+    if largest == 0:
+        return bytes(292), np.zeros(256, F32)
+    inverse = F32(-127) / largest
+    codes = np.minimum(np.rint(inverse * x), 127).astype(np.int8)
+    scale = F32(1) / inverse
+    sums = codes.astype(np.int16).reshape(16, 16).sum(axis=1, dtype=np.int16)
+    return scale.tobytes() + codes.tobytes() + sums.tobytes(), scale * codes.astype(F32)
+
+
+def random_blocks(kind, halves, seed):
+    """Stored blocks of random bytes, with finite f16 numbers at the byte offsets `halves`."""
+    rng = np.random.default_rng(seed)
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    for _ in range(4):
+        block = rng.integers(0, 256, size, dtype=np.uint8)
+        for at in halves:
+            block[at : at + 2] = (rng.standard_normal(1) * 0.01).astype(np.float16).view(np.uint8)
+        yield block.tobytes(), gguf.quants.dequantize(block[None], kind)[0]
+
+
+def write(name, rows):
+    """rows: (columns, input index or None, stored bytes, values)."""
+    lines = [f"format {name}"]
+    for number, (columns, source, data, values) in enumerate(rows):
+        values = np.ascontiguousarray(values, dtype=F32)
+        lines.append(f"columns {columns} input {'-' if source is None else source}")
+        lines.append(f"bytes {data.hex()}")
+        lines.append(f"crc {zlib.crc32(values.tobytes()):08x}")
+        if number == 0:
+            lines.append(f"values {values.tobytes().hex()}")
+    (HERE / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_numbers():
+    """CRCs of conversions of every small float, of the midpoints between them and their neighbours."""
+    lines = []
+    for name, dtype, bits, count in [
+        ("f16", np.float16, np.uint16, 0x7C00),
+        ("bf16", ml_dtypes.bfloat16, np.uint16, 0x7F80),
+        ("e4m3", ml_dtypes.float8_e4m3fn, np.uint8, 0x7F),
+    ]:
+        values = np.arange(count, dtype=bits).view(dtype).astype(F32)
+        middle = (values[:-1].astype(np.float64) + values[1:].astype(np.float64)) / 2
+        middle = middle.astype(F32)
+        near = np.concatenate([np.nextafter(middle, F32(0)), middle, np.nextafter(middle, F32(np.inf))])
+        codes = near.astype(dtype).view(bits)
+        lines.append(f"{name} decode {zlib.crc32(values.tobytes()):08x} "
+                     f"encode {zlib.crc32(codes.tobytes()):08x}")
+    (HERE / "numbers.txt").write_text("\n".join(lines) + "\n")
+
+
+def main():
+    if sys.byteorder != "little":
+        sys.exit("generate.py: needs a little-endian machine")
+    HERE.mkdir(exist_ok=True)
+    x = inputs()
+    (HERE / "inputs.txt").write_text("".join(f"{row.tobytes().hex()}\n" for row in x))
+    kinds = gguf.GGMLQuantizationType
+    encoders = {
+        "f32": plain(F32),
+        "f16": plain(np.float16),
+        "bf16": plain(ml_dtypes.bfloat16),
+        "int8": integer(8, scale_type=F32),
+        "int4": integer(4, scale_type=F32),
+        "int8_token": integer(8, scale_type=F32, activation=True),
+        "int8_tensor": integer(8, activation=True, scale=0.0625),
+        "fp8_e4m3": fp8(),
+        "fp8_e4m3_token": fp8(),
+        "fp8_e4m3_tensor": fp8(0.0625),
+        "int8_b256": q8_k,
+        "int8_b32": ggml(kinds.Q8_0),
+    }
+    for kind in ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]:
+        encoders[kind.lower()] = ggml(kinds[kind])
+    for bits in (4, 8):
+        for group in (32, 64, 128):
+            encoders[f"int{bits}_g{group}"] = integer(bits, group)
+            encoders[f"int{bits}_g{group}_asym"] = integer(bits, group, zero=True)
+    for name, encode in encoders.items():
+        rows = [(COLUMNS, i, *encode(row)) for i, row in enumerate(x)]
+        if name.startswith(("int8_g", "int4")) or name in ("int8", "fp8_e4m3", "f16"):
+            rows += [(n, i, *encode(x[i][:n])) for n, i in [(203, 0), (48, 1), (1, 0)]]
+        write(name, rows)
+    halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+    for seed, (kind, at) in enumerate(halves.items()):
+        rows = [(256, None, *pair) for pair in random_blocks(kinds[kind], at, seed)]
+        write(kind[:2].lower() + kind[2:], rows)
+    write_numbers()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+//===- CodecPropertiesTest.cpp - what holds for every codec ---------------===//
+//
+// Errors are bounded and shrink with bits, affine rows say the same as values,
+// encoding is stable, and bad numbers are refused by position.
+//
+//===----------------------------------------------------------------------===//
+#include "ir/codecs/Numbers.h"
+#include "tests/unit/ir/codecs/CodecTesting.h"
+#include <limits>
+
+namespace qplan {
+namespace {
+
+class EveryEncoder : public testing::TestWithParam<FormatInfo> {};
+class EveryInteger : public testing::TestWithParam<FormatInfo> {};
+class EveryScaled : public testing::TestWithParam<FormatInfo> {};
+class EverySearch : public testing::TestWithParam<FormatInfo> {};
+
+bool isWritten(const FormatInfo &info) { return info.toleranceE5 != 0; }
+bool isInteger(const FormatInfo &info) { return info.isInteger(); }
+bool isScaled(const FormatInfo &info) { return isWritten(info) && info.family != CodecFamily::Float; }
+bool hasSearch(const FormatInfo &info) {
+  return isScaled(info) && info.family != CodecFamily::Ggml && !info.perTensor;
+}
+
+TEST_P(EveryEncoder, KeepsTheErrorOfNormalDataBelowItsTolerance) {
+  const FormatInfo &info = GetParam();
+  std::vector<float> x = normalValues(columnsFor(info, 4096), 1);
+  std::vector<float> y = decoded(info, encoded(info, x), x);
+  double error = std::sqrt(squaredError(x, y) / squaredError(x, std::vector<float>(x.size())));
+  EXPECT_LE(error, info.toleranceE5 * 1e-5);
+}
+
+TEST_P(EveryInteger, SplitsIntoCodesThatMeanTheSameValues) {
+  const FormatInfo &info = GetParam();
+  const Codec &codec = codecFor(info.id);
+  for (int64_t wanted : {32, 100, 576, 1024}) {
+    const int64_t columns = columnsFor(info, wanted);
+    std::vector<uint8_t> row(codec.bytesPerRow(columns));
+    std::mt19937 generator(wanted);
+    for (uint8_t &byte : row)
+      byte = generator() & 0x77; // exponents below infinity wherever a scale lies
+    TensorScale tensor{0.3f};
+    std::vector<float> values(columns);
+    codec.decodeRow(row.data(), columns, values.data(), tensor);
+    AffineRow affine;
+    codec.affineRow(row.data(), columns, affine, tensor);
+    ASSERT_EQ(affine.codes.size(), size_t(columns));
+    ASSERT_EQ(affine.scale.size(), size_t((columns + affine.group - 1) / affine.group));
+    ASSERT_EQ(affine.min.size(), affine.hasMin ? affine.scale.size() : 0u);
+    EXPECT_EQ(affine.hasMin, info.panelMin);
+    for (int64_t c = 0; c < columns; ++c) {
+      const int64_t g = c / affine.group;
+      EXPECT_LT(affine.codes[c], 1 << info.elementBits);
+      float value = affine.hasMin ? affine.scale[g] * affine.codes[c] + affine.min[g]
+                                  : affine.scale[g] * float(affine.codes[c] - affine.offset);
+      ASSERT_EQ(value, values[c]) << "column " << c;
+    }
+  }
+}
+
+TEST_P(EveryEncoder, KeepsZerosAndEqualValues) {
+  const FormatInfo &info = GetParam();
+  const int64_t columns = columnsFor(info, 64);
+  std::vector<float> zeros(columns, 0.0f);
+  EXPECT_EQ(squaredError(decoded(info, encoded(info, zeros), zeros), zeros), 0);
+  for (float value : {1.0f, -1.0f, 0.3f, -1e-3f, 100.0f}) {
+    std::vector<float> equal(columns, value);
+    for (float y : decoded(info, encoded(info, equal), equal))
+      // 4-bit grids split evenly end half a step short of the largest value.
+      ASSERT_NEAR(y, value, std::abs(value) * (info.elementBits < 8 ? 0.08f : 0.005f));
+  }
+}
+
+TEST_P(EveryEncoder, TakesSubnormalAndHugeValuesOrSaysWhy) {
+  const FormatInfo &info = GetParam();
+  const int64_t columns = columnsFor(info, 64);
+  for (float value : {1e-45f, 1e-40f, -1e-38f, 1e-20f, 1e20f, -3.4e38f}) {
+    std::vector<float> x(columns, 0.0f), y(columns);
+    x[3] = value;
+    std::vector<uint8_t> row(codecFor(info.id).bytesPerRow(columns));
+    EncodeOptions options;
+    options.subject = "blk.7.weight";
+    if (llvm::Error error = codecFor(info.id).encodeRow(x.data(), columns, options, row.data())) {
+      std::string message = messageOf(std::move(error));
+      EXPECT_NE(message.find("blk.7.weight"), std::string::npos) << message;
+      EXPECT_NE(message.find("too large"), std::string::npos) << message;
+      EXPECT_GT(std::abs(value), 1.0f);
+      continue;
+    }
+    codecFor(info.id).decodeRow(row.data(), columns, y.data());
+    for (int64_t c = 0; c < columns; ++c)
+      EXPECT_FALSE(std::isnan(y[c])) << value;
+    if (std::abs(value) < 1)
+      EXPECT_LE(std::abs(y[3]), 1e-6f);
+  }
+}
+
+TEST_P(EveryScaled, NamesThePlaceOfNanAndInfinity) {
+  const FormatInfo &info = GetParam();
+  const int64_t columns = columnsFor(info, 6000);
+  std::vector<uint8_t> row(codecFor(info.id).bytesPerRow(columns));
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(),
+                    -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> x = normalValues(columns, 3);
+    x[5001] = bad;
+    EncodeOptions options;
+    options.subject = "w";
+    options.row = 12;
+    std::string message =
+        messageOf(codecFor(info.id).encodeRow(x.data(), columns, options, row.data()));
+    EXPECT_NE(message.find("w, row 12: column 5001"), std::string::npos) << message;
+  }
+}
+
+TEST_P(EverySearch, SearchNeverLosesToTheMaximum) {
+  const FormatInfo &info = GetParam();
+  EncodeOptions search;
+  search.rule = ScaleRule::Mse;
+  for (uint32_t seed = 0; seed < 8; ++seed) {
+    std::vector<float> x = normalValues(columnsFor(info, 200), seed, 0.02f);
+    for (size_t i = 0; i < x.size(); i += 37)
+      x[i] *= 4; // heavier tails: that is where clipping pays
+    double max = squaredError(decoded(info, encoded(info, x), x), x);
+    double mse = squaredError(decoded(info, encoded(info, x, search), x), x);
+    EXPECT_LE(mse, max * 1.00001);
+    if (info.elementBits == 4)
+      EXPECT_LT(mse, max);
+  }
+}
+
+TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
+  const FormatInfo &info = GetParam();
+  // Decoded values need not give the same scale (7.5 steps are cut to 7), but the error of
+  // writing them again stays within that of the first time.
+  std::vector<float> x = normalValues(columnsFor(info, 512), 9);
+  std::vector<float> once = decoded(info, encoded(info, x), x);
+  std::vector<float> twice = decoded(info, encoded(info, once), once);
+  EXPECT_LE(squaredError(once, twice), squaredError(x, once) * 1.1 + 1e-12);
+}
+
+INSTANTIATE_TEST_SUITE_P(Codec, EveryEncoder, testing::ValuesIn(formatsThat(isWritten)),
+                         formatTestName);
+INSTANTIATE_TEST_SUITE_P(Codec, EveryInteger, testing::ValuesIn(formatsThat(isInteger)),
+                         formatTestName);
+INSTANTIATE_TEST_SUITE_P(Codec, EveryScaled, testing::ValuesIn(formatsThat(isScaled)),
+                         formatTestName);
+INSTANTIATE_TEST_SUITE_P(Codec, EverySearch, testing::ValuesIn(formatsThat(hasSearch)),
+                         formatTestName);
+
+TEST(Codecs, ErrorsShrinkWithBitsAndWithGroups) {
+  std::vector<float> x = normalValues(4096, 2);
+  auto errorOf = [&](FormatId id) {
+    return squaredError(decoded(formatInfo(id), encoded(formatInfo(id), x), x), x);
+  };
+  EXPECT_LT(errorOf(FormatId::Int8), errorOf(FormatId::Int4));
+  EXPECT_LT(errorOf(FormatId::Int4G32), errorOf(FormatId::Int4G64));
+  EXPECT_LT(errorOf(FormatId::Int4G64), errorOf(FormatId::Int4G128));
+  EXPECT_LT(errorOf(FormatId::Int4G128), errorOf(FormatId::Int4));
+  EXPECT_LT(errorOf(FormatId::Int8G32), errorOf(FormatId::Int8G128));
+  EXPECT_LT(errorOf(FormatId::Int4G64Asym), errorOf(FormatId::Int4G64));
+  EXPECT_LT(errorOf(FormatId::Q5_0), errorOf(FormatId::Q4_0));
+  EXPECT_LT(errorOf(FormatId::Q8_0), errorOf(FormatId::Q5_1));
+  EXPECT_LT(errorOf(FormatId::F16), errorOf(FormatId::BF16));
+  EXPECT_LT(errorOf(FormatId::BF16), errorOf(FormatId::Int8));
+}
+
+TEST(AffineCodec, KeepsEveryValueWithinHalfAStep) {
+  for (FormatId id : {FormatId::Int4G32, FormatId::Int8G64, FormatId::Int4G64Asym, FormatId::Int8}) {
+    const FormatInfo &info = formatInfo(id);
+    for (float size : {1.0f, 1e-4f, 3e-6f, 2000.0f}) {
+      std::vector<float> x = normalValues(640, 4, size);
+      std::vector<uint8_t> row = encoded(info, x);
+      std::vector<float> y = decoded(info, row, x);
+      AffineRow affine;
+      codecFor(id).affineRow(row.data(), x.size(), affine);
+      for (size_t c = 0; c < x.size(); ++c)
+        ASSERT_LE(std::abs(x[c] - y[c]), affine.scale[c / affine.group] * 0.505f)
+            << info.name << " column " << c;
+    }
+  }
+}
+
+TEST(AffineCodec, HoldsForeignCodesScalesAndZeroPointsExactly) {
+  // GPTQ and AWQ: scale * (code - zero), f16 scale, 4-bit zero point. 2.5 groups of 64.
+  const int64_t columns = 160, groups = 3;
+  std::mt19937 generator(11);
+  std::vector<uint8_t> row(codecFor(FormatId::Int4G64Asym).bytesPerRow(columns));
+  ASSERT_EQ(row.size(), size_t(columns / 2 + groups * 2 + 2));
+  std::vector<int> codes(columns), zeros{15, 0, 7};
+  std::vector<float> scales;
+  for (int64_t c = 0; c < columns; ++c) {
+    codes[c] = generator() % 16;
+    row[c / 2] |= codes[c] << (c % 2 * 4);
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    uint16_t half = static_cast<uint16_t>(0x1c00 + generator() % 0x800);
+    storeUnaligned(row.data() + columns / 2 + 2 * g, half);
+    scales.push_back(f32FromF16(half));
+    row[columns / 2 + groups * 2 + g / 2] |= zeros[g] << (g % 2 * 4);
+  }
+  std::vector<float> values(columns);
+  codecFor(FormatId::Int4G64Asym).decodeRow(row.data(), columns, values.data());
+  for (int64_t c = 0; c < columns; ++c)
+    EXPECT_EQ(values[c], scales[c / 64] * float(codes[c] - zeros[c / 64]));
+}
+
+TEST(AffineCodec, ImportanceMovesTheErrorAway) {
+  std::vector<float> x = normalValues(64, 21), importance(64, 0.01f);
+  x[10] = 6;
+  EncodeOptions options;
+  options.rule = ScaleRule::Mse;
+  const FormatInfo &info = formatInfo(FormatId::Int4G64);
+  for (int i = 0; i < 32; ++i)
+    importance[i + 32] = 100;
+  double plain = 0, weighted = 0;
+  std::vector<float> a = decoded(info, encoded(info, x, options), x);
+  options.importance = importance.data();
+  std::vector<float> b = decoded(info, encoded(info, x, options), x);
+  for (int i = 32; i < 64; ++i) {
+    plain += std::pow(a[i] - x[i], 2);
+    weighted += std::pow(b[i] - x[i], 2);
+  }
+  EXPECT_LT(weighted, plain);
+}
+
+TEST(AffineCodec, StaticActivationsSaturateSymmetrically) {
+  std::vector<float> x{-1000, 1000, 0.5f, -0.5f}, y(4);
+  EncodeOptions options;
+  options.tensor.scale = 1;
+  std::vector<uint8_t> row(4);
+  const Codec &codec = codecFor(FormatId::Int8Tensor);
+  ASSERT_EQ(messageOf(codec.encodeRow(x.data(), 4, options, row.data())), "");
+  codec.decodeRow(row.data(), 4, y.data(), options.tensor);
+  EXPECT_EQ(y, (std::vector<float>{-127, 127, 0, 0}));
+}
+
+TEST(GgmlBlocks, RefuseASearch) {
+  std::vector<float> x = normalValues(32, 1), importance(32, 1.0f);
+  std::vector<uint8_t> row(18);
+  std::string message =
+      messageOf(codecFor(FormatId::Q4_0).encodeRow(x.data(), 32, importance.data(), row.data()));
+  EXPECT_NE(message.find("q4_0"), std::string::npos) << message;
+}
+
+TEST(GgmlSuperblocks, SayThatTheyAreReadOnly) {
+  std::vector<float> x = normalValues(256, 1);
+  std::vector<uint8_t> row(210);
+  std::string message = messageOf(codecFor(FormatId::Q6_K).encodeRow(x.data(), 256, nullptr, row.data()));
+  EXPECT_NE(message.find("reads q6_K but cannot write"), std::string::npos) << message;
+}
+
+TEST(TensorScaleObserver, FindsTheScaleOfAllRows) {
+  TensorScaleObserver observer(FormatId::Fp8E4M3Tensor);
+  EXPECT_EQ(observer.scale().scale, 1.0f);
+  std::vector<float> first{1, -896}, second{0.5f, std::numeric_limits<float>::infinity()};
+  ASSERT_EQ(messageOf(observer.observe(first.data(), 2)), "");
+  EXPECT_EQ(observer.scale().scale, 2.0f);
+  EXPECT_NE(messageOf(observer.observe(second.data(), 2, "w")).find("w: value 1"),
+            std::string::npos);
+}
+
+} // namespace
+} // namespace qplan

@@ -28,7 +28,7 @@ fetch_source() {
   [[ -f $source_dir/CMakeLists.txt ]] && return
   mkdir -p "$peers/sdist"
   echo "peers: downloading llama-cpp-python $version"
-  "$python" -m pip download --quiet --no-binary :all: --no-deps -d "$peers/sdist" \
+  "$python" -m pip download --quiet --no-binary llama-cpp-python --no-deps -d "$peers/sdist" \
     "llama-cpp-python==$version"
   tar -xzf "$peers/sdist/llama_cpp_python-$version.tar.gz" -C "$peers"
 }

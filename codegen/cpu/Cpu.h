@@ -30,7 +30,6 @@ struct EmitOptions {
   bool llvmText = false;                ///< EmittedModel.llvmText, before optimisation
   bool optimizedText = false;           ///< EmittedModel.llvmText, after it
   bool assembly = false;                ///< EmittedModel.assembly
-  unsigned threads = 0;                 ///< of the compiler; 0: one for each core
   /// Kernels to use instead of the embedded ones (tests).
   llvm::ArrayRef<KernelBitcode> kernels = {};
 };

@@ -97,6 +97,28 @@ TEST_P(Golden, RowsEncodeToTheReferencesBytes) {
   }
 }
 
+TEST_P(Golden, AnyBytesDecodeWithoutHarm) {
+  const FormatInfo &info = GetParam();
+  const Codec &codec = codecFor(info.id);
+  std::mt19937 generator(info.ordinal);
+  for (int64_t wanted : {1, 77, 256, 1024}) {
+    const int64_t columns = columnsFor(info, wanted);
+    // Exactly as large as the row, so that sanitizers see a read beyond it.
+    std::vector<uint8_t> row(codec.bytesPerRow(columns));
+    std::vector<float> values(columns);
+    for (int fill = 0; fill < 8; ++fill) {
+      for (uint8_t &byte : row)
+        byte = fill == 0 ? 0xff : fill == 1 ? 0x80 : static_cast<uint8_t>(generator());
+      codec.decodeRow(row.data(), columns, values.data());
+      if (codec.isAffine()) {
+        AffineRow affine;
+        codec.affineRow(row.data(), columns, affine);
+        EXPECT_EQ(affine.codes.size(), size_t(columns));
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Codec, Golden, testing::ValuesIn(everyFormat()), formatTestName);
 
 /// The rows of appendix tables that circulate for x = -16..15.

@@ -48,7 +48,7 @@ public:
   explicit Builder(nlohmann::json &root) : json_sax_dom_parser(root, /*allow_exceptions=*/false) {}
   template <class Exception>
   bool parse_error(size_t position, const std::string &token, const Exception &error) {
-    errorPosition = position;
+    errorPosition = position == 0 ? 0 : position - 1; // counts the byte that is wrong
     return json_sax_dom_parser::parse_error(position, token, error);
   }
   size_t errorPosition = 0;

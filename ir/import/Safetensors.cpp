@@ -65,7 +65,8 @@ public:
   bool end_array() override;
   bool parse_error(size_t position, const std::string &,
                    const nlohmann::detail::exception &) override {
-    return fail(fmt::format("the header is not valid JSON at byte {} of the file", 8 + position));
+    // The lexer counts the byte that is wrong; eight bytes of length come before the text.
+    return fail(fmt::format("the header is not valid JSON at byte {} of the file", 7 + position));
   }
 
 private:

@@ -3,6 +3,7 @@
 #include "ir/models/Decoder.h"
 
 #include <cmath>
+#include <fmt/format.h>
 
 using namespace mlir;
 using namespace qplan;

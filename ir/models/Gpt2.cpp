@@ -9,6 +9,7 @@
 #include "ir/models/Architecture.h"
 
 #include <cmath>
+#include <fmt/format.h>
 
 using namespace mlir;
 using namespace qplan;

@@ -7,6 +7,8 @@
 
 #include "ir/models/Decoder.h"
 
+#include <fmt/format.h>
+
 using namespace mlir;
 using namespace qplan;
 
@@ -39,7 +41,7 @@ Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, V
                                        outputs, qp::widthOf(input.getType())));
     return qp::ExpertLinearOp::create(ops, builder.at(site + "experts." + name.str()),
                                       qp::rowsType(context, outputs), input, route.getRoutes(),
-                                      weights, ops.getStringAttr(site + "experts.*." + name.str()),
+                                      weights, ops.getStringAttr(site + "experts." + name.str()),
                                       perSlot ? ops.getUnitAttr() : UnitAttr())
         .getResult();
   };

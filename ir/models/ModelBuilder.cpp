@@ -232,7 +232,7 @@ Type ModelBuilder::typeOf(const TensorInfo &tensor, ArrayRef<int64_t> shape) con
     return RankedTensorType::get(shape, Float32Type::get(context));
   if (format == FormatId::F16)
     return RankedTensorType::get(shape, Float16Type::get(context));
-  if (format == FormatId::Bf16)
+  if (format == FormatId::BF16)
     return RankedTensorType::get(shape, BFloat16Type::get(context));
   return qp::PackedType::get(context, shape, formatInfo(format).name);
 }

@@ -69,7 +69,7 @@ struct WeightRef {
   std::vector<WeightTransform> transforms;
 
   WeightRef() = default;
-  WeightRef(std::string tensor) : tensor(std::move(tensor)) {}
+  explicit WeightRef(std::string tensor) : tensor(std::move(tensor)) {}
   /// Rows of `parts`, one below the other.
   static WeightRef concatRows(std::vector<WeightRef> parts);
   /// The contents of a blob.

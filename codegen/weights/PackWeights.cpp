@@ -1,0 +1,261 @@
+//===- PackWeights.cpp - the bytes of a plan's weights --------------------===//
+
+#include "codegen/weights/PackWeights.h"
+
+#include "ir/Failure.h"
+#include "ir/packings/Panel16.h"
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+
+using namespace qplan;
+
+namespace {
+
+/// What one plan.weight asks for.
+struct Job {
+  plan::WeightOp op;
+  WeightView view;
+  FormatId format;
+  std::optional<FormatId> emulate;
+  ScaleRule rule = ScaleRule::Max;
+  const std::vector<float> *importance = nullptr;
+  int64_t experts = 1;
+};
+
+llvm::StringRef textDetail(plan::WeightOp op, llvm::StringRef name) {
+  auto details = op.getDetails();
+  auto attr = details ? details->getAs<mlir::StringAttr>(name) : mlir::StringAttr();
+  return attr ? attr.getValue() : llvm::StringRef();
+}
+
+/// Encoded rows of one panel, with the memory they may need.
+class PanelRows {
+public:
+  explicit PanelRows(const Job &job)
+      : job(job), columns(job.view.columns()), codec(codecFor(job.format)),
+        bytes(codec.bytesPerRow(columns)) {}
+
+  /// Fills `rows` with 16 row pointers; rows past `count` are padding.
+  llvm::Error read(int64_t first, int64_t count, TensorScale scale, TensorScale emulated,
+                   const uint8_t *rows[16]) {
+    std::fill_n(rows, 16, nullptr);
+    bool native = !job.emulate && job.view.nativeFormat() == job.format;
+    if (native) {
+      for (int64_t r = 0; r < count; ++r) {
+        auto row = job.view.nativeRow(first + r);
+        if (!row)
+          return row.takeError();
+        rows[r] = row->data();
+      }
+      return llvm::Error::success();
+    }
+    values.resize(count * columns);
+    if (auto error = job.view.readRows(first, count, values.data()))
+      return error;
+    if (job.emulate)
+      if (auto error = roundTrip(first, count, emulated))
+        return error;
+    encoded.resize(16 * bytes);
+    for (int64_t r = 0; r < count; ++r) {
+      rows[r] = encoded.data() + r * bytes;
+      if (auto error = codec.encodeRow(values.data() + r * columns, columns,
+                                       options(first + r, job.emulate ? ScaleRule::Max : job.rule, scale),
+                                       encoded.data() + r * bytes))
+        return error;
+    }
+    return llvm::Error::success();
+  }
+
+private:
+  EncodeOptions options(int64_t row, ScaleRule rule, TensorScale scale) const {
+    EncodeOptions options;
+    options.rule = rule;
+    options.importance =
+        rule == ScaleRule::Mse && job.importance ? job.importance->data() : nullptr;
+    options.tensor = scale;
+    options.subject = job.view.text();
+    options.row = row;
+    return options;
+  }
+
+  llvm::Error roundTrip(int64_t first, int64_t count, TensorScale scale) {
+    const Codec &rounding = codecFor(*job.emulate);
+    encoded.resize(rounding.bytesPerRow(columns));
+    for (int64_t r = 0; r < count; ++r) {
+      float *row = values.data() + r * columns;
+      if (auto error = rounding.encodeRow(row, columns, options(first + r, job.rule, scale),
+                                          encoded.data()))
+        return error;
+      rounding.decodeRow(encoded.data(), columns, row, scale);
+    }
+    return llvm::Error::success();
+  }
+
+  const Job &job;
+  int64_t columns;
+  const Codec &codec;
+  uint64_t bytes;
+  std::vector<float> values;
+  std::vector<uint8_t> encoded;
+};
+
+/// The one scale of a per-tensor format: a pass over all rows.
+llvm::Expected<TensorScale> tensorScale(const Job &job, FormatId format) {
+  if (!formatInfo(format).perTensor)
+    return TensorScale();
+  TensorScaleObserver observer(format);
+  std::vector<float> row(job.view.columns());
+  for (int64_t r = 0; r < job.view.rows(); ++r) {
+    if (auto error = job.view.readRows(r, 1, row.data()))
+      return std::move(error);
+    if (auto error = observer.observe(row.data(), int64_t(row.size()), job.view.text()))
+      return std::move(error);
+  }
+  return observer.scale();
+}
+
+class Packer {
+public:
+  Packer(WeightStore &store, const PackOptions &options, const WeightSink &sink)
+      : store(store), options(options), sink(sink) {}
+
+  llvm::Error run(plan::ProgramOp program) {
+    std::vector<plan::WeightOp> weights;
+    for (plan::WeightOp weight : program.getWeights())
+      if (weight.getOffset())
+        weights.push_back(weight);
+    llvm::stable_sort(weights, [](plan::WeightOp a, plan::WeightOp b) {
+      return *a.getOffset() < *b.getOffset();
+    });
+    total = uint64_t(program.getWeightBytes().value_or(0));
+    std::optional<int64_t> last;
+    for (plan::WeightOp weight : weights) {
+      if (last == *weight.getOffset())
+        continue; // shares the bytes of the one before
+      last = *weight.getOffset();
+      if (auto error = pack(weight))
+        return error;
+      if (options.progress)
+        options.progress(*weight.getOffset() + weight.getBytes(), total);
+    }
+    return llvm::Error::success();
+  }
+
+private:
+  llvm::Error pack(plan::WeightOp op) {
+    auto details = op.getDetails();
+    auto values = details ? details->getAs<mlir::DenseF64ArrayAttr>("values")
+                          : mlir::DenseF64ArrayAttr();
+    if (values) {
+      std::vector<float> floats(values.asArrayRef().begin(), values.asArrayRef().end());
+      return writeFloats(*op.getOffset(), floats);
+    }
+    auto view = store.open(op.getSource());
+    if (!view)
+      return view.takeError();
+    if (op.getPacking() == "rows_f32") {
+      auto floats = view->readAll();
+      if (!floats)
+        return floats.takeError();
+      if (int64_t(floats->size()) != int64_t(op.getRows() * op.getCols()))
+        return defectError("weight {}: {} values where {} were planned", view->text(),
+                           floats->size(), op.getRows() * op.getCols());
+      return writeFloats(*op.getOffset(), *floats);
+    }
+    return packMatrix(op, std::move(*view));
+  }
+
+  llvm::Error writeFloats(uint64_t offset, const std::vector<float> &floats) {
+    if (int64_t bad = findNonFinite(floats.data(), int64_t(floats.size())); bad >= 0)
+      return inputError("weight {} of a vector at byte {} is not finite", bad, offset);
+    return sink(offset, {reinterpret_cast<const uint8_t *>(floats.data()), floats.size() * 4});
+  }
+
+  llvm::Error packMatrix(plan::WeightOp op, WeightView view) {
+    Job job{op, std::move(view), llvm::cantFail(parseFormat(op.getFormat())), {}, ScaleRule::Max,
+            nullptr, 1};
+    if (llvm::StringRef name = textDetail(op, "emulate"); !name.empty())
+      job.emulate = llvm::cantFail(parseFormat(name));
+    if (textDetail(op, "method") == "mse") {
+      job.rule = ScaleRule::Mse;
+      if (options.importance && op.getSites() && !op.getSites()->empty())
+        job.importance = options.importance(
+            llvm::cast<mlir::StringAttr>((*op.getSites())[0]).getValue());
+    }
+    if (auto details = op.getDetails())
+      if (auto count = details->getAs<mlir::IntegerAttr>("experts"))
+        job.experts = count.getInt();
+    if (job.view.rows() != int64_t(op.getRows()) || job.view.columns() != int64_t(op.getCols()))
+      return defectError("weight {}: {} x {} where {} x {} were planned", job.view.text(),
+                         job.view.rows(), job.view.columns(), op.getRows(), op.getCols());
+    auto scale = tensorScale(job, job.format);
+    if (!scale)
+      return scale.takeError();
+    auto emulated = job.emulate ? tensorScale(job, *job.emulate) : TensorScale();
+    if (!emulated)
+      return emulated.takeError();
+    return packPanels(job, *scale, *emulated);
+  }
+
+  llvm::Error packPanels(const Job &job, TensorScale scale, TensorScale emulated) {
+    int64_t rows = job.view.rows() / job.experts;
+    PanelLayout layout = panelLayoutFor(job.format, rows, job.view.columns());
+    int64_t panels = layout.numPanels() * job.experts;
+    uint64_t offset = *plan::WeightOp(job.op).getOffset();
+    // Enough at a time to keep threads busy, few enough to stay in the caches.
+    const int64_t batch = std::max<int64_t>(options.threads, (1 << 20) / layout.panelBytes());
+    std::vector<uint8_t> out;
+    for (int64_t first = 0; first < panels; first += batch) {
+      int64_t count = std::min(batch, panels - first);
+      out.assign(size_t(count * layout.panelBytes()), 0);
+      std::atomic<int64_t> next{0};
+      std::mutex mutex;
+      std::optional<llvm::Error> firstError;
+      auto work = [&] {
+        PanelRows source(job);
+        const uint8_t *pointers[16];
+        for (int64_t i; (i = next++) < count;) {
+          int64_t expert = (first + i) / layout.numPanels();
+          int64_t row = (first + i) % layout.numPanels() * PanelLayout::panelRows;
+          int64_t have = std::min<int64_t>(PanelLayout::panelRows, rows - row);
+          auto error = source.read(expert * rows + row, have, scale, emulated, pointers);
+          if (error) {
+            std::lock_guard<std::mutex> lock(mutex);
+            if (firstError)
+              llvm::consumeError(std::move(error));
+            else
+              firstError = std::move(error);
+            next = count;
+            return;
+          }
+          packPanel(layout, job.format, pointers, out.data() + i * layout.panelBytes(), scale);
+        }
+      };
+      std::vector<std::thread> helpers;
+      for (unsigned t = 1; t < options.threads; ++t)
+        helpers.emplace_back(work);
+      work();
+      for (std::thread &helper : helpers)
+        helper.join();
+      if (firstError)
+        return std::move(*firstError);
+      if (auto error = sink(offset + first * layout.panelBytes(), out))
+        return error;
+    }
+    return llvm::Error::success();
+  }
+
+  WeightStore &store;
+  const PackOptions &options;
+  const WeightSink &sink;
+  uint64_t total = 0;
+};
+
+} // namespace
+
+llvm::Error qplan::packWeights(plan::ProgramOp program, WeightStore &store,
+                               const PackOptions &options, const WeightSink &sink) {
+  return Packer(store, options, sink).run(program);
+}

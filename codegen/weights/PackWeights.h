@@ -1,0 +1,35 @@
+//===- PackWeights.h - the bytes of a plan's weights -------------*- C++ -*-===//
+//
+// Reads each weight of a plan from the checkpoint, applies its transforms,
+// quantizes and packs it, a few panels at a time, in the order of their places.
+// What is written depends on the plan alone, not on the number of threads.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H
+#define QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H
+
+#include "codegen/plan/PlanOps.h"
+#include "ir/weights/WeightStore.h"
+
+#include <functional>
+
+namespace qplan {
+
+/// Takes `bytes` at `offset` (from the start of weights.bin); offsets rise.
+using WeightSink = std::function<llvm::Error(uint64_t offset, llvm::ArrayRef<uint8_t> bytes)>;
+
+struct PackOptions {
+  unsigned threads = 1;
+  /// Called with bytes done and bytes in all.
+  std::function<void(uint64_t done, uint64_t total)> progress;
+  /// Weights of the rounding error by column for method mse: mean squares of a site's inputs.
+  std::function<const std::vector<float> *(llvm::StringRef site)> importance;
+};
+
+/// Packs all weights of `program`, whose places are assigned. Errors name the tensor.
+llvm::Error packWeights(plan::ProgramOp program, WeightStore &store, const PackOptions &options,
+                        const WeightSink &sink);
+
+} // namespace qplan
+
+#endif // QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H

@@ -1,0 +1,243 @@
+//===- Fuse.cpp - from the QDQ form to ops on packed values ---------------===//
+//
+// Four rewrites, in this order, over one function: packed operands instead of
+// dequantized ones, linears over one input stacked, residual sums into linears,
+// quantization into the op before it. All are local and keep program order.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/Formats.h"
+#include "passes/Passes.h"
+#include "passes/Sites.h"
+
+#include <llvm/ADT/TypeSwitch.h>
+#include <mlir/Dialect/Func/IR/FuncOps.h>
+#include <mlir/IR/Builders.h>
+
+using namespace mlir;
+
+namespace qplan {
+#define GEN_PASS_DEF_FUSE
+#include "passes/Passes.h.inc"
+} // namespace qplan
+
+using namespace qplan;
+
+namespace {
+
+FormatId formatOf(Type type) {
+  return llvm::cantFail(parseFormat(qp::formatNameOf(type)));
+}
+
+/// The packed value under a dequantize, or null.
+Value packedUnder(Value value) {
+  auto dequantize = value.getDefiningOp<qp::DequantizeOp>();
+  return dequantize ? dequantize.getInput() : Value();
+}
+
+/// Whether weights in `weight` and rows in `rows` are multiplied in integers: both
+/// are codes, and one group is a whole number of the other's.
+bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
+  const FormatInfo &w = formatInfo(weight), &a = formatInfo(rows);
+  if (!w.isInteger() || !a.isInteger() || a.perTensor)
+    return false;
+  int64_t weightGroup = w.groupColumns ? w.groupColumns : columns;
+  int64_t rowGroup = a.groupColumns ? a.groupColumns : columns;
+  return weightGroup == columns || rowGroup == columns ||
+         weightGroup % rowGroup == 0 || rowGroup % weightGroup == 0;
+}
+
+/// Weights that may be stacked: same format, and stored alike.
+bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
+  Type left = a.getWeights()[0].getType(), right = b.getWeights()[0].getType();
+  auto method = [](qp::FusedLinearOp op) -> Attribute {
+    auto quantize = op.getWeights()[0].getDefiningOp<qp::QuantizeOp>();
+    return quantize ? quantize.getMethodAttr() : Attribute();
+  };
+  bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
+  return bothPacked && qp::formatNameOf(left) == qp::formatNameOf(right) &&
+         method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty() &&
+         !a.getResidual() && !b.getResidual();
+}
+
+struct FusePass : qplan::impl::FuseBase<FusePass> {
+  void runOnOperation() override {
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
+      Block &block = function.getBody().front();
+      packOperands(block);
+      stackLinears(block);
+      absorbResiduals(block);
+      packResults(block);
+      eraseDead(block);
+    }
+  }
+
+  /// linear -> fused_linear of one weight, on packed values where kernels take them.
+  void packOperands(Block &block) {
+    for (Operation &op : llvm::make_early_inc_range(block)) {
+      if (auto experts = dyn_cast<qp::ExpertLinearOp>(op)) {
+        packExperts(experts);
+        continue;
+      }
+      if (auto embedding = dyn_cast<qp::EmbeddingOp>(op)) {
+        if (Value packed = packedUnder(embedding.getTable()))
+          embedding.getTableMutable().assign(packed);
+        continue;
+      }
+      auto linear = dyn_cast<qp::LinearOp>(op);
+      if (!linear)
+        continue;
+      auto [input, weight] = packedPair(linear.getInput(), linear.getWeight());
+      OpBuilder builder(linear);
+      SmallVector<Value> biases;
+      if (linear.getBias())
+        biases.push_back(linear.getBias());
+      auto fused = qp::FusedLinearOp::create(
+          builder, linear.getLoc(), TypeRange{linear.getType()}, input, ValueRange{weight}, biases,
+          Value(), builder.getStrArrayAttr({linear.getSite()}), builder.getF64FloatAttr(1.0));
+      linear.replaceAllUsesWith(fused.getOutputs()[0]);
+      linear.erase();
+    }
+  }
+
+  std::pair<Value, Value> packedPair(Value input, Value weight) {
+    if (Value packed = packedUnder(weight)) {
+      weight = packed;
+      Value rows = packedUnder(input);
+      if (rows && multipliesInIntegers(formatOf(weight.getType()), formatOf(rows.getType()),
+                                       qp::widthOf(rows.getType())))
+        input = rows;
+    }
+    return {input, weight};
+  }
+
+  void packExperts(qp::ExpertLinearOp op) {
+    // A bank is packed as one matrix: all experts or none.
+    SmallVector<Value> weights;
+    Value input = op.getInput();
+    for (Value expert : op.getExperts()) {
+      auto [rows, weight] = packedPair(op.getInput(), expert);
+      weights.push_back(weight);
+      input = rows;
+    }
+    op.getExpertsMutable().assign(weights);
+    op.getInputMutable().assign(input);
+  }
+
+  void stackLinears(Block &block) {
+    llvm::DenseMap<Value, SmallVector<qp::FusedLinearOp>> byInput;
+    SmallVector<Value> order;
+    for (auto linear : block.getOps<qp::FusedLinearOp>()) {
+      auto &list = byInput[linear.getInput()];
+      if (list.empty())
+        order.push_back(linear.getInput());
+      list.push_back(linear);
+    }
+    for (Value input : order) {
+      SmallVector<qp::FusedLinearOp> &list = byInput[input];
+      while (!list.empty()) {
+        SmallVector<qp::FusedLinearOp> alike, rest;
+        for (qp::FusedLinearOp op : list)
+          (stackable(list[0], op) ? alike : rest).push_back(op);
+        if (alike.size() > 1)
+          stack(alike);
+        list = rest;
+      }
+    }
+  }
+
+  void stack(SmallVector<qp::FusedLinearOp> parts) {
+    SmallVector<Value> weights, biases;
+    SmallVector<StringRef> sites;
+    SmallVector<Type> types;
+    SmallVector<Location> locations;
+    qp::FusedLinearOp first = parts[0];
+    for (qp::FusedLinearOp part : parts) {
+      llvm::append_range(weights, part.getWeights());
+      llvm::append_range(biases, part.getBiases());
+      sites.push_back(cast<StringAttr>(part.getSites()[0]).getValue());
+      types.push_back(part.getOutputs()[0].getType());
+      locations.push_back(part.getLoc());
+    }
+    // Operands of later parts are weights: they can move up to the first.
+    for (Value operand : llvm::concat<Value>(weights, biases))
+      hoist(operand, first);
+    Value input = first.getInput();
+    OpBuilder builder(first);
+    auto fused = qp::FusedLinearOp::create(
+        builder, builder.getFusedLoc(locations), types, input, weights, biases,
+        Value(), builder.getStrArrayAttr(sites), builder.getF64FloatAttr(1.0));
+    for (auto [part, output] : llvm::zip(parts, fused.getOutputs())) {
+      part.getOutputs()[0].replaceAllUsesWith(output);
+      part.erase();
+    }
+    linears += parts.size();
+  }
+
+  /// Moves the chain of weight ops that defines `value` before `place`.
+  void hoist(Value value, Operation *place) {
+    Operation *op = value.getDefiningOp();
+    if (!op || op->isBeforeInBlock(place))
+      return;
+    for (Value operand : op->getOperands())
+      hoist(operand, place);
+    op->moveBefore(place);
+  }
+
+  /// add(residual, linear(x)) -> linear(x) on top of the residual.
+  void absorbResiduals(Block &block) {
+    for (qp::AddOp add : llvm::make_early_inc_range(block.getOps<qp::AddOp>())) {
+      auto linear = add.getRhs().getDefiningOp<qp::FusedLinearOp>();
+      if (!linear || linear.getWeights().size() != 1 || linear.getResidual() ||
+          !add.getRhs().hasOneUse() || add.getLhs() == add.getRhs())
+        continue;
+      OpBuilder builder(add);
+      auto fused = qp::FusedLinearOp::create(
+          builder, linear.getLoc(), TypeRange{add.getType()}, linear.getInput(),
+          linear.getWeights(), linear.getBiases(), add.getLhs(), linear.getSites(),
+          add.getScaleAttr());
+      add.replaceAllUsesWith(fused.getOutputs()[0]);
+      add.erase();
+      linear.erase();
+    }
+  }
+
+  /// quantize(norm(x)) -> norm that gives packed values, when that is its only use
+  /// and the sums of codes that its readers need have one granularity.
+  void packResults(Block &block) {
+    for (qp::QuantizeOp quantize : llvm::make_early_inc_range(block.getOps<qp::QuantizeOp>())) {
+      Operation *producer = quantize.getInput().getDefiningOp();
+      if (!isa_and_nonnull<qp::RmsNormOp, qp::GatedOp>(producer) ||
+          !quantize.getInput().hasOneUse() || quantize.getScaleAttr() ||
+          !formatInfo(formatOf(quantize.getType())).isInteger())
+        continue;
+      if (auto norm = dyn_cast<qp::RmsNormOp>(producer); norm && norm.getGroups() != 1)
+        continue;
+      std::optional<int64_t> group;
+      bool agree = llvm::all_of(quantize->getUsers(), [&](Operation *user) {
+        auto linear = dyn_cast<qp::FusedLinearOp>(user);
+        if (!linear)
+          return false;
+        int64_t columns = formatInfo(formatOf(linear.getWeights()[0].getType())).groupColumns;
+        bool same = !group || *group == columns;
+        group = columns;
+        return same;
+      });
+      if (!agree)
+        continue;
+      producer->getResult(0).setType(quantize.getType());
+      quantize.replaceAllUsesWith(producer->getResult(0));
+      quantize.erase();
+    }
+  }
+
+  void eraseDead(Block &block) {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (op.use_empty() && isa<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp>(op))
+        op.erase();
+  }
+};
+
+} // namespace

@@ -1,0 +1,133 @@
+//===- InsertQdq.cpp - insert what treatments mean ------------------------===//
+//
+// Writes the QDQ form. Static activation scales come from the statistics: the
+// largest magnitude that entered the site during calibration.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/Failure.h"
+#include "passes/Passes.h"
+#include "passes/Sites.h"
+
+#include <mlir/IR/Builders.h>
+
+using namespace mlir;
+
+namespace qplan {
+#define GEN_PASS_DEF_INSERTQDQ
+#include "passes/Passes.h.inc"
+} // namespace qplan
+
+using namespace qplan;
+
+namespace {
+
+struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
+  PassInputs inputs;
+  /// Inputs quantized so far, by value, format and static scale.
+  llvm::DenseMap<std::pair<Value, Attribute>, Value> quantized;
+  /// Weights quantized so far, by weight op and treatment: tied tensors once.
+  llvm::DenseMap<std::pair<Value, Attribute>, Value> stored;
+
+  void runOnOperation() override {
+    quantized.clear();
+    stored.clear();
+    for (const Site &site : collectSites(getOperation())) {
+      auto text = site.op->getAttrOfType<StringAttr>(treatmentAttr);
+      if (!text)
+        continue;
+      auto treatment = parseTreatment(text.getValue());
+      llvm::Error error = treatment ? apply(site, *treatment) : treatment.takeError();
+      if (error) {
+        site.op->emitError() << llvm::toString(std::move(error));
+        return signalPassFailure();
+      }
+    }
+  }
+
+  llvm::Error apply(const Site &site, const Treatment &treatment) {
+    for (unsigned i = 0; i < site.weightCount; ++i)
+      treatWeight(site, i, treatment);
+    if (!treatment.activation || !site.input())
+      return llvm::Error::success();
+    return treatInput(site, treatment);
+  }
+
+  void treatWeight(const Site &site, unsigned i, const Treatment &treatment) {
+    Value operand = site.weight(i);
+    qp::WeightOp weight = weightUnder(operand);
+    llvm::StringRef wanted = formatName(treatment.weight);
+    if (qp::formatNameOf(weight.getType()) == wanted)
+      return;
+    // Rounding from the stored blocks' values: the dequantize op is the source.
+    StringAttr method =
+        treatment.method == Method::Mse ? StringAttr::get(&getContext(), "mse") : StringAttr();
+    auto key = std::pair<Value, Attribute>(
+        weight, StringAttr::get(&getContext(), wanted + (method ? "@mse" : "")));
+    Value &done = stored[key];
+    if (!done) {
+      OpBuilder builder(&getContext());
+      builder.setInsertionPointAfterValue(operand);
+      auto shape = qp::shapeOf(operand.getType());
+      auto packed = qp::PackedType::get(&getContext(), shape, wanted);
+      Value q = qp::QuantizeOp::create(builder, weight.getLoc(), packed, operand, method,
+                                       FloatAttr());
+      done = qp::DequantizeOp::create(builder, weight.getLoc(),
+                                      RankedTensorType::get(shape, builder.getF32Type()), q);
+      ++weights;
+    }
+    // A tied tensor's first use may come later in the function than this one.
+    if (auto *op = done.getDefiningOp(); site.op->isBeforeInBlock(op)) {
+      op->getOperand(0).getDefiningOp()->moveBefore(site.op);
+      op->moveBefore(site.op);
+    }
+    site.op->setOperand(site.firstWeight + i, done);
+  }
+
+  llvm::Error treatInput(const Site &site, const Treatment &treatment) {
+    OpBuilder builder(site.op);
+    const FormatInfo &info = formatInfo(*treatment.activation);
+    FloatAttr scale;
+    if (info.perTensor) {
+      auto value = staticScale(site, info);
+      if (!value)
+        return value.takeError();
+      scale = builder.getF64FloatAttr(*value);
+    }
+    Value input = site.input();
+    Attribute tag = builder.getArrayAttr(
+        {builder.getStringAttr(info.name), scale ? Attribute(scale) : builder.getUnitAttr()});
+    Value &done = quantized[{input, tag}];
+    if (!done) {
+      auto type = cast<RankedTensorType>(input.getType());
+      auto packed = qp::PackedType::get(&getContext(), type.getShape(), info.name);
+      Value q = qp::QuantizeOp::create(builder, input.getLoc(), packed, input, StringAttr(), scale);
+      done = qp::DequantizeOp::create(builder, input.getLoc(), type, q);
+      ++activations;
+    }
+    site.op->setOperand(0, done);
+    return llvm::Error::success();
+  }
+
+  llvm::Expected<double> staticScale(const Site &site, const FormatInfo &info) {
+    if (!inputs.statistics)
+      return usageError("site {}: {} needs the range of its input; give a calibration text "
+                        "(--calib) or statistics (--statistics)",
+                        site.name, info.name);
+    auto found = inputs.statistics->sites.find(site.name);
+    if (found == inputs.statistics->sites.end())
+      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+    float largest = 0;
+    for (float value : found->second.absMax)
+      largest = std::max(largest, value);
+    return largest > 0 ? double(largest) / (info.divisorHalves / 2.0) : 1.0;
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Pass> qplan::createInsertQdq(const PassInputs &inputs) {
+  auto pass = std::make_unique<InsertQdqPass>();
+  pass->inputs = inputs;
+  return pass;
+}

@@ -1,0 +1,96 @@
+//===- Passes.td - passes over the qp dialect ------------------*- tablegen -*-===//
+//
+// One def a pass; the file of the same name holds it, tests/passes the test.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_PASSES_PASSES_TD
+#define QPLAN_PASSES_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def InsertObservers : Pass<"qp-insert-observers", "::mlir::ModuleOp"> {
+  let summary = "Watch the rows that enter each site";
+  let description = [{
+    Runs before calibration. Puts one `qp.observe` before every linear whose site
+    is in scope; linears that share an input share the observer of the first.
+
+    Guarantees: numbers are not changed.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let statistics = [Statistic<"observers", "observers", "Observers inserted">];
+}
+
+def AssignTreatments : Pass<"qp-assign-treatments", "::mlir::ModuleOp"> {
+  let summary = "Give every site its treatment";
+  let description = [{
+    Sets the attribute `qp.treatment` on the op of each site, from a recipe or from
+    one treatment for all sites in scope. f32, f16 and bf16 apply to all tensors.
+    Sites out of scope keep the format in which the checkpoint stores them, with
+    the activation format that goes with it.
+
+    Guarantees: every site op has a treatment that its shape can take, or the pass
+    fails naming the site.
+  }];
+  let options = [
+    Option<"quant", "quant", "std::string", "\"\"", "Treatment of all sites in scope">,
+    Option<"recipe", "recipe", "std::string", "\"\"", "File of site-glob = treatment lines">,
+    Option<"sites", "sites", "std::string", "\"layers\"", "Scope: layers[+lm_head][+embedding]">,
+    Option<"fallback", "fallback", "std::string", "\"\"", "Treatment of sites that cannot take theirs">,
+    Option<"untie", "untie", "bool", "false", "Store a tied tensor once for each of its treatments">];
+  let statistics = [Statistic<"treated", "treated", "Sites that were given a treatment">];
+}
+
+def FoldSmoothQuant : Pass<"qp-fold-smooth-quant", "::mlir::ModuleOp"> {
+  let summary = "Move activation outliers into the weights";
+  let description = [{
+    For sites with method smoothquant (arXiv:2211.10438): with the largest input
+    magnitude a[j] and weight magnitude w[j] of each column,
+
+        s[j] = a[j]^alpha / w[j]^(1 - alpha)   clamped to [1e-4, 1e4], 1 for dead columns
+
+    inputs are divided and weight columns multiplied by s. Linears that share an
+    input share s (w is the largest over them). The division goes into the
+    producer's weights where that is exact: the gamma of a norm, the rows of the
+    up projection, the rows of the value projection (one factor for query heads
+    that share a value head); elsewhere a `qp.scale_columns` op appears.
+
+    Assumes: treatments assigned; statistics of every smoothed site.
+    Guarantees: the function computed in exact arithmetic is unchanged.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let statistics = [Statistic<"folded", "folded", "Smoothings folded into a producer">,
+                    Statistic<"explicitOps", "explicit", "Smoothings left as an op">];
+}
+
+def InsertQdq : Pass<"qp-insert-qdq", "::mlir::ModuleOp"> {
+  let summary = "Insert the quantize and dequantize ops that treatments mean";
+  let description = [{
+    The weight of a site becomes dequantize(quantize(w)), its input
+    dequantize(quantize(x)) when the treatment quantizes activations. A weight that
+    the checkpoint stores in the wanted format already is left as it is. Inputs
+    quantized alike for several sites are quantized once.
+
+    Guarantees: the module is in QDQ form, which is the meaning of the plan.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let statistics = [Statistic<"weights", "weights", "Weights quantized">,
+                    Statistic<"activations", "activations", "Activations quantized">];
+}
+
+def Fuse : Pass<"qp-fuse", "::mlir::ModuleOp"> {
+  let summary = "From the QDQ form to ops on packed values";
+  let description = [{
+    Linears take packed weights (and packed inputs, where kernels multiply in
+    integers) directly; linears over one input with one format become a
+    `qp.fused_linear` whose sites are row ranges; a residual sum goes into the
+    linear before it; a norm or gated product whose only use is to be quantized
+    gives packed values itself.
+
+    Guarantees: emitted code rounds where the QDQ form rounds; only the order of
+    sums in f32 differs.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let statistics = [Statistic<"linears", "linears", "Linears that became part of a fused one">];
+}
+
+#endif // QPLAN_PASSES_PASSES_TD

@@ -1,0 +1,53 @@
+//===- Sites.h - the places of a module that can be quantized ----*- C++ -*-===//
+//
+// A site is the weight operand of a linear, of a bank of experts, or the table of
+// the embedding, under the name that recipes, statistics and reports use.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_PASSES_SITES_H
+#define QPLAN_PASSES_SITES_H
+
+#include "ir/Formats.h"
+#include "ir/QpDialect.h"
+
+#include <mlir/IR/BuiltinOps.h>
+
+namespace qplan {
+
+struct Site {
+  std::string name;                 ///< "layers.3.mlp.down", "lm_head", "embedding"
+  mlir::Operation *op = nullptr;    ///< LinearOp, ExpertLinearOp or EmbeddingOp
+  unsigned firstWeight = 0;         ///< operand number of the (first) weight
+  unsigned weightCount = 1;         ///< experts of a bank
+  int64_t rows = 0, columns = 0;    ///< of one weight
+  FormatId stored = FormatId::F32;  ///< format in the checkpoint
+
+  mlir::Value weight(unsigned i = 0) const { return op->getOperand(firstWeight + i); }
+  /// The rows that are multiplied; null for the embedding.
+  mlir::Value input() const;
+  uint64_t elements() const { return uint64_t(rows) * columns * weightCount; }
+  /// Part of a layer and meant to be quantized (routers are not).
+  bool isLayer() const;
+};
+
+/// All sites in program order.
+std::vector<Site> collectSites(mlir::ModuleOp module);
+
+/// Which sites `--sites` names.
+struct SiteScope {
+  bool layers = true, head = false, embedding = false;
+  bool contains(const Site &site) const;
+};
+
+/// Parses "layers", "layers+lm_head+embedding", ...
+llvm::Expected<SiteScope> parseScope(llvm::StringRef text);
+
+/// The weight op under a weight operand: through a dequantize, if there is one.
+qp::WeightOp weightUnder(mlir::Value operand);
+
+/// Attribute that carries the treatment's canonical text.
+inline constexpr llvm::StringLiteral treatmentAttr = "qp.treatment";
+
+} // namespace qplan
+
+#endif // QPLAN_PASSES_SITES_H

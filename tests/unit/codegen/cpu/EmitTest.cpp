@@ -150,6 +150,60 @@ TEST(Emit, LevelsThatRunHereAgree) {
   }
 }
 
+/// Stores columns 0..15 as keys and 16..31 as values, in layer 0 and in layer 1.
+const char *layersPlan = R"(
+  plan.program @layers attributes {vocabulary = 16 : i64, hidden = 16 : i64, max_context = 64 : i64,
+      max_tokens = 8 : i64, kv_page_tokens = 16 : i64, kv_page_bytes = 4096 : i64,
+      kv_format = "f32"} {
+    plan.weight @table {source = "table", format = "f32", packing = "panel16", rows = 16 : i64,
+        cols = 32 : i64, bytes = 2048 : i64}
+    plan.buffer @x {per_token = 128 : i64}
+    plan.launch "embed" (@x) weights(@table) params {K = 32 : i64, N = 16 : i64, element = 0 : i64,
+        group = 32 : i64, scale = 0 : i64, hasMin = 0 : i64, offset = 0 : i64,
+        multiplier = 1.0 : f64} reads [] writes [0]
+    plan.launch "kv_store" (@x) weights() params {column = 0 : i64, vColumn = 16 : i64,
+        ld = 32 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 0 : i64, layers = 2 : i64,
+        kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+    plan.launch "kv_store" (@x) weights() params {column = 0 : i64, vColumn = 16 : i64,
+        ld = 32 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 1 : i64, layers = 2 : i64,
+        kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+  }
+)";
+
+TEST(Emit, LayersShareCodeAndWriteToTheirOwnPlaces) {
+  mlir::MLIRContext context;
+  auto plan = preparePlan(context, layersPlan);
+  ASSERT_TRUE(plan);
+  EmitOptions options;
+  options.llvmText = true;
+  auto emitted = emitModel(*plan, host(), options);
+  ASSERT_TRUE(bool(emitted)) << llvm::toString(emitted.takeError());
+  EXPECT_EQ(emitted->llvmText.find("@layers.k2"), std::string::npos);
+  auto jit = jitModel(*plan, host());
+  ASSERT_TRUE(bool(jit)) << llvm::toString(jit.takeError());
+  const qplan_model_v1 &model = *(*jit)->model();
+
+  Aligned weights(64 + 2048), arena(3 * model.arena_bytes_per_token), page(4096);
+  auto *table = reinterpret_cast<float *>(weights.data() + 64);
+  for (int64_t k = 0; k < 32; ++k)
+    for (int64_t r = 0; r < 16; ++r)
+      table[16 * k + r] = tableEntry(r, k);
+  void *pages[] = {page.data()};
+  const int32_t tokens[] = {4, 9, 2}, positions[] = {5, 6, 7}, rowSequence[] = {0, 0, 0};
+  qplan_sequence_v1 sequence = {0, 3, 5, pages};
+  qplan_args_v1 args = {sizeof(args), weights.data(), arena.data(), 3,       1,       0, tokens,
+                        positions,    rowSequence,    nullptr,      &sequence, nullptr, nullptr};
+  qplan_env_v1 env = {sizeof(env), 1, nullptr, nullptr};
+  ASSERT_EQ(model.forward(&env, &args), QPLAN_OK);
+  auto *cache = reinterpret_cast<const float *>(page.data());
+  for (int64_t layer = 0; layer < 2; ++layer)
+    for (int64_t isValue = 0; isValue < 2; ++isValue)
+      for (int64_t t = 0; t < 3; ++t)
+        for (int64_t k = 0; k < 16; ++k)
+          EXPECT_EQ(cache[((layer * 2 + isValue) * 16 + positions[t]) * 16 + k],
+                    tableEntry(tokens[t], 16 * isValue + k));
+}
+
 TEST(Emit, TextIsMadeOnDemand) {
   mlir::MLIRContext context;
   auto plan = preparePlan(context, smallPlan);

@@ -23,19 +23,28 @@
 namespace qplan {
 namespace {
 
-/// Diagnostics of a scope as text.
+/// Errors of a scope as text, with the locations that point into the checkpoint.
 class Collector {
 public:
   explicit Collector(mlir::MLIRContext *context)
       : handler(context, [this](mlir::Diagnostic &diagnostic) {
           if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error)
-            text += (text.empty() ? "" : "\n") + diagnostic.str();
+            add(diagnostic);
           return mlir::success();
         }) {}
   std::string text;
 
 private:
   mlir::ScopedDiagnosticHandler handler;
+
+  void add(mlir::Diagnostic &diagnostic) {
+    llvm::raw_string_ostream stream(text);
+    if (!text.empty())
+      stream << '\n';
+    if (!llvm::isa<mlir::UnknownLoc>(diagnostic.getLocation()))
+      stream << diagnostic.getLocation() << ": ";
+    stream << diagnostic;
+  }
 };
 
 llvm::Expected<std::unique_ptr<llvm::Module>>

@@ -69,7 +69,9 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
   const uint64_t blocks = (columns + block - 1) / block;
   if (info.blockBytes)
     return blocks * info.blockBytes;
-  const uint64_t scaleBytes = info.scale == ScaleType::None ? 0 : info.scale == ScaleType::F16 ? 2 : 4;
+  const uint64_t scaleBytes = info.scale == ScaleType::None  ? 0
+                              : info.scale == ScaleType::F16 ? 2
+                                                             : 4;
   const uint64_t zeroBits = info.zero == ZeroPoint::Integer ? blocks * info.elementBits : 0;
   return (uint64_t(columns) * info.elementBits + 7) / 8 + blocks * scaleBytes + (zeroBits + 7) / 8;
 }
@@ -80,8 +82,8 @@ llvm::Expected<uint64_t> bytesFor(FormatId id, int64_t rows, int64_t columns) {
     return row.takeError();
   constexpr uint64_t limit = std::numeric_limits<int64_t>::max() - 4;
   if (rows < 0 || (rows > 0 && *row > limit / uint64_t(rows)))
-    return inputError("{}: a tensor of {} rows and {} columns is not possible",
-                      formatInfo(id).name, rows, columns);
+    return inputError("{}: a tensor of {} rows and {} columns is not possible", formatInfo(id).name,
+                      rows, columns);
   return *row * uint64_t(rows) + (formatInfo(id).perTensor ? 4 : 0);
 }
 

@@ -48,22 +48,22 @@ struct FormatInfo {
   const char *summary; ///< one line, no full stop
   CodecFamily family;
   ElementKind kind;
-  uint8_t elementBits;    ///< of one code, without scales
-  uint16_t blockColumns;  ///< columns of a stored block; 0: the whole row
-  uint16_t blockBytes;    ///< bytes of a block stored contiguously (GGML); 0: rows are planar
-  bool shortBlock;        ///< the last block of a row may be short
-  uint16_t groupColumns;  ///< columns that share one effective scale; 0: the whole row
-  ScaleType scale;        ///< stored scale
-  ZeroPoint zero;         ///< stored zero point
-  Rounding rounding;      ///< of the reference encoder
-  uint16_t divisorHalves; ///< rule Max: scale = amax / (divisorHalves / 2); 0: other rule
-  bool perTensor;         ///< one f32 scale for the tensor, kept beside the rows (TensorScale)
-  PanelElement panel;     ///< panel16 element
-  uint8_t offset;         ///< value = scale * (code - offset) when panelMin is false
-  ScaleType panelScale;   ///< smallest type that holds every effective scale and minimum exactly
-  bool panelMin;          ///< value = scale * code + minimum
-  uint16_t ggufType;      ///< type id in GGUF files; 65535: none
-  const char *safetensors;       ///< dtype in safetensors files of the codes; "": none
+  uint8_t elementBits;     ///< of one code, without scales
+  uint16_t blockColumns;   ///< columns of a stored block; 0: the whole row
+  uint16_t blockBytes;     ///< bytes of a block stored contiguously (GGML); 0: rows are planar
+  bool shortBlock;         ///< the last block of a row may be short
+  uint16_t groupColumns;   ///< columns that share one effective scale; 0: the whole row
+  ScaleType scale;         ///< stored scale
+  ZeroPoint zero;          ///< stored zero point
+  Rounding rounding;       ///< of the reference encoder
+  uint16_t divisorHalves;  ///< rule Max: scale = amax / (divisorHalves / 2); 0: other rule
+  bool perTensor;          ///< one f32 scale for the tensor, kept beside the rows (TensorScale)
+  PanelElement panel;      ///< panel16 element
+  uint8_t offset;          ///< value = scale * (code - offset) when panelMin is false
+  ScaleType panelScale;    ///< smallest type that holds every effective scale and minimum exactly
+  bool panelMin;           ///< value = scale * code + minimum
+  uint16_t ggufType;       ///< type id in GGUF files; 65535: none
+  const char *safetensors; ///< dtype in safetensors files of the codes; "": none
   const char *compressedTensors; ///< compressed-tensors format; "": none
   const char *modelopt;          ///< ModelOpt quant_algo; "": none
   uint16_t modeloptMilliBits;    ///< what ModelOpt's budget charges; 0: the stored size

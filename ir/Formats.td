@@ -32,7 +32,7 @@ class Format<int number, string enumerator, string spelling, Element element> {
   string kind = "ElementKind::" # element.kindName;
   bits<8> elementBits = element.bitCount; // of one code, without scales
   bits<16> blockColumns = 1;            // columns of a stored block; 0: the whole row
-  bits<16> blockBytes = 0;              // bytes of a block where blocks are stored one after another
+  bits<16> blockBytes = 0;              // of a block, where blocks follow one another
   bit shortBlock = 0;                   // the last block of a row may be short
   bits<16> groupColumns = 0;            // columns that share one effective scale; 0: the row
   string scale = "ScaleType::None";       // stored scale of a block
@@ -271,7 +271,7 @@ def Int8B32Format : GgmlBlock32<32, "Int8B32", "int8_b32", 8, 34, 65535> {
   let toleranceE5 = 1000;
 }
 def Int8B256Format : GgmlFormat<33, "Int8B256", "int8_b256", 8, 256, 292, 65535> {
-  let summary = "activations as GGML's Q8_K: f32 scale and sums of 16 for 256 columns, found at run time";
+  let summary = "activations as GGML's Q8_K: f32 scale and sums for 256 columns, found at run time";
   let rounding = "Rounding::NearestEven";
   let scale = "ScaleType::F32";
   let panelScale = "ScaleType::F32";

@@ -326,8 +326,9 @@ private:
       }
     for (int i = 0; i < 2; ++i) {
       Grid grid = best;
-      grid.scale = stored(leastSquaresScale(group, best.scale, static_cast<float>(lowest - best.zero),
-                                            static_cast<float>(highest - best.zero)));
+      grid.scale =
+          stored(leastSquaresScale(group, best.scale, static_cast<float>(lowest - best.zero),
+                                   static_cast<float>(highest - best.zero)));
       if (!(grid.scale > 0) || grid.scale == best.scale)
         break;
       if (double error = errorOf(group, grid); error < bestError) {

@@ -4,8 +4,8 @@
 // per-tensor formats.
 //
 //===----------------------------------------------------------------------===//
-#include "ir/codecs/Codecs.h"
 #include "ir/Failure.h"
+#include "ir/codecs/Codecs.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 #include <cmath>

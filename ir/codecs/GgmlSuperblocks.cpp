@@ -184,7 +184,8 @@ private:
     for (int64_t g = 0; g < 16; ++g) {
       int32_t sum = 0;
       for (int64_t i = 16 * g; i < 16 * g + 16; ++i) {
-        int32_t code = std::bit_cast<int32_t>(inverse * x[i] + magic) - std::bit_cast<int32_t>(magic);
+        int32_t code =
+            std::bit_cast<int32_t>(inverse * x[i] + magic) - std::bit_cast<int32_t>(magic);
         code = std::min(code, 127);
         out[4 + i] = static_cast<uint8_t>(code);
         sum += code;

@@ -19,7 +19,8 @@ inline uint16_t f16FromF32(float x) {
   uint32_t bits = std::bit_cast<uint32_t>(x);
   uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
   // 0.5 has an ulp of 2^-24, the unit of f16 subnormals: the addition does the rounding.
-  uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
   uint32_t rebased = magnitude - 0x38000000u;
   uint32_t normal = (rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13;
   uint32_t special = magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : 0x7c00u;
@@ -46,7 +47,9 @@ inline uint16_t bf16FromF32(float x) {
 }
 
 /// The exact value of a bf16.
-inline float f32FromBf16(uint16_t b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
+inline float f32FromBf16(uint16_t b) {
+  return std::bit_cast<float>(static_cast<uint32_t>(b) << 16);
+}
 
 /// Nearest f8E4M3FN of `x`; magnitudes beyond 448 become 448, NaN becomes 0x7f with x's sign.
 inline uint8_t e4m3FromF32(float x) {
@@ -54,7 +57,8 @@ inline uint8_t e4m3FromF32(float x) {
   uint32_t sign = (bits >> 24) & 0x80u, magnitude = bits & 0x7fffffffu;
   uint32_t clamped = magnitude < 0x43e00000u ? magnitude : 0x43e00000u; // 448
   // 2^14 has an ulp of 2^-9, the unit of the subnormals.
-  uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(clamped) + 0x1p14f) - 0x46800000u;
+  uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(clamped) + 0x1p14f) - 0x46800000u;
   uint32_t rebased = clamped - 0x3c000000u;
   uint32_t normal = (rebased + 0x7ffffu + ((rebased >> 20) & 1u)) >> 20;
   uint32_t result = clamped < 0x3c800000u ? subnormal : normal;

@@ -28,7 +28,8 @@ void storeScale(ScaleType type, float value, uint8_t *at) {
 }
 
 float loadScale(ScaleType type, const uint8_t *at) {
-  return type == ScaleType::F16 ? f32FromF16(loadUnaligned<uint16_t>(at)) : loadUnaligned<float>(at);
+  return type == ScaleType::F16 ? f32FromF16(loadUnaligned<uint16_t>(at))
+                                : loadUnaligned<float>(at);
 }
 
 /// Writes row r's scales and minima into a scale block.
@@ -88,8 +89,7 @@ void packFp8(const PanelLayout &layout, const FormatInfo &info, const uint8_t *c
   for (int64_t r = 0; r < panelRows; ++r) {
     if (!rows[r])
       continue;
-    float scale =
-        info.perTensor ? tensor.scale : loadUnaligned<float>(rows[r] + layout.columns);
+    float scale = info.perTensor ? tensor.scale : loadUnaligned<float>(rows[r] + layout.columns);
     storeScale(layout.scale, scale, out + r * scaleSize(layout.scale));
     std::copy_n(rows[r], layout.columns, padded.data());
     packBytes(padded.data(), steps, r, codes);
@@ -157,7 +157,9 @@ int64_t PanelLayout::scaleBytes() const {
   return roundUp64(numGroups() * panelRows * (hasMin ? 2 : 1) * scaleSize(scale));
 }
 
-int64_t PanelLayout::panelBytes() const { return scaleBytes() + roundUp64(numSteps() * stepBytes()); }
+int64_t PanelLayout::panelBytes() const {
+  return scaleBytes() + roundUp64(numSteps() * stepBytes());
+}
 
 PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
   const FormatInfo &info = formatInfo(id);

@@ -71,8 +71,8 @@ TEST_P(Golden, RowsDecodeToTheReferencesValues) {
   for (const GoldenRow &row : rows) {
     ASSERT_EQ(codec.bytesPerRow(row.columns), row.bytes.size());
     std::vector<float> values(row.columns);
-    codec.decodeRow(reinterpret_cast<const uint8_t *>(row.bytes.data()), row.columns,
-                    values.data(), tensor);
+    codec.decodeRow(reinterpret_cast<const uint8_t *>(row.bytes.data()), row.columns, values.data(),
+                    tensor);
     if (!row.values.empty())
       EXPECT_EQ(values, row.values);
     EXPECT_EQ(crcOf(values), row.crc) << "input " << row.input << ", columns " << row.columns;
@@ -88,9 +88,8 @@ TEST_P(Golden, RowsEncodeToTheReferencesBytes) {
     if (row.input < 0)
       continue;
     std::string bytes(row.bytes.size(), 0);
-    llvm::Error error =
-        codecFor(info.id).encodeRow(inputs[row.input].data(), row.columns, options,
-                                    reinterpret_cast<uint8_t *>(bytes.data()));
+    llvm::Error error = codecFor(info.id).encodeRow(inputs[row.input].data(), row.columns, options,
+                                                    reinterpret_cast<uint8_t *>(bytes.data()));
     ASSERT_EQ(messageOf(std::move(error)), "");
     EXPECT_EQ(llvm::toHex(bytes, true), llvm::toHex(row.bytes, true))
         << "input " << row.input << ", columns " << row.columns;

@@ -18,7 +18,9 @@ class EverySearch : public testing::TestWithParam<FormatInfo> {};
 
 bool isWritten(const FormatInfo &info) { return info.toleranceE5 != 0; }
 bool isInteger(const FormatInfo &info) { return info.isInteger(); }
-bool isScaled(const FormatInfo &info) { return isWritten(info) && info.family != CodecFamily::Float; }
+bool isScaled(const FormatInfo &info) {
+  return isWritten(info) && info.family != CodecFamily::Float;
+}
 bool hasSearch(const FormatInfo &info) {
   return isScaled(info) && info.family != CodecFamily::Ggml && !info.perTensor;
 }
@@ -100,8 +102,8 @@ TEST_P(EveryScaled, NamesThePlaceOfNanAndInfinity) {
   const FormatInfo &info = GetParam();
   const int64_t columns = columnsFor(info, 6000);
   std::vector<uint8_t> row(codecFor(info.id).bytesPerRow(columns));
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(),
-                    -std::numeric_limits<float>::infinity()}) {
+  for (float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     std::vector<float> x = normalValues(columns, 3);
     x[5001] = bad;
     EncodeOptions options;
@@ -166,7 +168,8 @@ TEST(Codecs, ErrorsShrinkWithBitsAndWithGroups) {
 }
 
 TEST(AffineCodec, KeepsEveryValueWithinHalfAStep) {
-  for (FormatId id : {FormatId::Int4G32, FormatId::Int8G64, FormatId::Int4G64Asym, FormatId::Int8}) {
+  for (FormatId id :
+       {FormatId::Int4G32, FormatId::Int8G64, FormatId::Int4G64Asym, FormatId::Int8}) {
     const FormatInfo &info = formatInfo(id);
     for (float size : {1.0f, 1e-4f, 3e-6f, 2000.0f}) {
       std::vector<float> x = normalValues(640, 4, size);
@@ -246,7 +249,8 @@ TEST(GgmlBlocks, RefuseASearch) {
 TEST(GgmlSuperblocks, SayThatTheyAreReadOnly) {
   std::vector<float> x = normalValues(256, 1);
   std::vector<uint8_t> row(210);
-  std::string message = messageOf(codecFor(FormatId::Q6_K).encodeRow(x.data(), 256, nullptr, row.data()));
+  std::string message =
+      messageOf(codecFor(FormatId::Q6_K).encodeRow(x.data(), 256, nullptr, row.data()));
   EXPECT_NE(message.find("reads q6_K but cannot write"), std::string::npos) << message;
 }
 

@@ -21,9 +21,7 @@ namespace qplan {
 inline void PrintTo(const FormatInfo &info, std::ostream *os) { *os << info.name; }
 
 /// Every format, for INSTANTIATE_TEST_SUITE_P.
-inline std::vector<FormatInfo> everyFormat() {
-  return {allFormats().begin(), allFormats().end()};
-}
+inline std::vector<FormatInfo> everyFormat() { return {allFormats().begin(), allFormats().end()}; }
 /// The formats for which `holds`.
 inline std::vector<FormatInfo> formatsThat(bool (*holds)(const FormatInfo &)) {
   std::vector<FormatInfo> chosen;

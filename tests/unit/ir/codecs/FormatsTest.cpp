@@ -40,7 +40,8 @@ TEST_P(EveryFormat, CountsTheBytesThatItsCodecWrites) {
     EncodeOptions options;
     std::vector<uint8_t> first(row + 8, 0xa5), second(row + 8, 0x5a);
     ASSERT_EQ(messageOf(codecFor(info.id).encodeRow(x.data(), columns, options, first.data())), "");
-    ASSERT_EQ(messageOf(codecFor(info.id).encodeRow(x.data(), columns, options, second.data())), "");
+    ASSERT_EQ(messageOf(codecFor(info.id).encodeRow(x.data(), columns, options, second.data())),
+              "");
     EXPECT_TRUE(std::equal(first.begin(), first.begin() + row, second.begin()));
     for (uint64_t i = row; i < row + 8; ++i)
       EXPECT_EQ(first[i], 0xa5);

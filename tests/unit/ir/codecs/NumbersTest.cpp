@@ -33,8 +33,8 @@ void checkAgainstGolden(const std::string &name, uint32_t count, float (*decode)
       codes.push_back(encode(value));
       EXPECT_EQ(encode(-value), static_cast<Code>(codes.back() | sign));
     }
-  uint32_t encodeCrc = llvm::crc32(
-      {reinterpret_cast<const uint8_t *>(codes.data()), codes.size() * sizeof(Code)});
+  uint32_t encodeCrc =
+      llvm::crc32({reinterpret_cast<const uint8_t *>(codes.data()), codes.size() * sizeof(Code)});
   std::string line = fmt::format("{} decode {:08x} encode {:08x}", name, crcOf(values), encodeCrc);
   std::ifstream file(QPLAN_GOLDEN "/numbers.txt");
   bool found = false;

@@ -71,9 +71,9 @@ TEST(Panel16, FourBitCodesPairColumnsFourApart) {
   EXPECT_EQ(layout.offset, 8);
   EXPECT_EQ(loadUnaligned<uint16_t>(panel.data() + 14 * 2), 0x3c00); // row 14
   EXPECT_EQ(loadUnaligned<uint16_t>(panel.data() + 15 * 2), 0);      // padding row
-  EXPECT_EQ(panel[64 + 4 * 3 + 1], 0x51);         // step 0, row 3: columns 1 and 5
-  EXPECT_EQ(panel[64 + 64 + 4 * 3 + 2], 0xea);    // step 1: columns 10 and 14
-  EXPECT_EQ(panel[64 + 4 * 15], 0x88);            // padding row: codes of zero
+  EXPECT_EQ(panel[64 + 4 * 3 + 1], 0x51);      // step 0, row 3: columns 1 and 5
+  EXPECT_EQ(panel[64 + 64 + 4 * 3 + 2], 0xea); // step 1: columns 10 and 14
+  EXPECT_EQ(panel[64 + 4 * 15], 0x88);         // padding row: codes of zero
 }
 
 TEST(Panel16, EightBitCodesLieFourColumnsAStep) {

@@ -9,7 +9,7 @@
 #ifndef QPLAN_CODEGEN_PACKAGE_PACKAGEWRITER_H
 #define QPLAN_CODEGEN_PACKAGE_PACKAGEWRITER_H
 
-#include "codegen/package/StreamHash.h"
+#include "runtime/src/Hash.h"
 
 #include <cstdint>
 #include <llvm/ADT/ArrayRef.h>
@@ -69,10 +69,12 @@ private:
     uint64_t hash = 0;
   };
   PackageWriter() = default;
-  llvm::Error writeAll(const void *data, size_t size);
-  llvm::Error writeZeros(uint64_t count);
-  llvm::Error putFile(llvm::StringRef name, llvm::StringRef contents);
+  llvm::Error makeAside();
+  llvm::Expected<int> createFile(llvm::StringRef name);
+  llvm::Error appendWeights(const void *data, size_t size);
+  llvm::Error appendZeros(uint64_t count);
   llvm::Error moveIntoPlace();
+  llvm::Error failed(llvm::StringRef name, uint64_t bytes, int code) const;
 
   std::string target;    ///< final path, symbolic links resolved
   std::string aside;     ///< the directory being filled
@@ -82,7 +84,7 @@ private:
   uint64_t weightsAt = 0;
   bool weightsDone = false;
   bool committed = false;
-  StreamHash weightsHash;
+  XxHash64 weightsHash;
   std::vector<WrittenFile> files;
   std::vector<int> cleanups; ///< registrations with InterruptCleanup
 };

@@ -98,6 +98,7 @@ def architecture_of(config):
 
 
 def add_metadata(writer, config, head):
+    writer.add_vocab_size(config["vocab_size"])
     if config["model_type"] == "gpt2":
         writer.add_context_length(config["n_positions"])
         writer.add_embedding_length(config["n_embd"])
@@ -106,7 +107,6 @@ def add_metadata(writer, config, head):
         writer.add_head_count(config["n_head"])
         writer.add_layer_norm_eps(config["layer_norm_epsilon"])
         return
-    writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])

@@ -104,7 +104,8 @@ static llvm::Error explainFolder(const std::string &path) {
   llvm::sort(candidates);
   if (candidates.empty())
     return inputError("{}: has no config.json; a Hugging Face folder (config.json and "
-                      "model.safetensors) or a GGUF file is expected", path);
+                      "model.safetensors) or a GGUF file is expected",
+                      path);
   candidates.resize(std::min<size_t>(candidates.size(), 5));
   return inputError("{}: has no config.json; name the model itself, perhaps {}", path,
                     fmt::join(candidates, " or "));
@@ -122,19 +123,25 @@ static llvm::Error explainFile(const std::string &path, llvm::ArrayRef<uint8_t> 
   llvm::StringRef text(reinterpret_cast<const char *>(head.data()), head.size());
   if (llvm::StringRef(path).ends_with(".onnx") || looksLikeOnnx(head))
     return inputError("{}: is an ONNX model, which this build cannot read; give the Hugging Face "
-                      "folder or a GGUF file", path);
+                      "folder or a GGUF file",
+                      path);
   if (head.size() > 8 && text[8] == '{')
     return inputError("{}: is a safetensors file, which does not say what model it holds; give "
-                      "the folder that has its config.json", path);
+                      "the folder that has its config.json",
+                      path);
   if (text.starts_with("PK\3\4") || text.starts_with("\x80\x02"))
     return inputError("{}: is a PyTorch pickle; convert it to safetensors", path);
   if (text.starts_with("FUGG"))
-    return inputError("{}: is a big-endian GGUF; convert it again for a little-endian machine", path);
+    return inputError("{}: is a big-endian GGUF; convert it again for a little-endian machine",
+                      path);
   if (text.ltrim().starts_with("{"))
     return inputError("{}: is a JSON file; give the folder that holds it", path);
-  return inputError("{}: is no model that qplan knows ({}); a Hugging Face folder or a GGUF file is "
-                    "expected", path, head.empty() ? "the file is empty"
-                    : "it begins with bytes " + llvm::toHex(head.take_front(8), true));
+  return inputError(
+      "{}: is no model that qplan knows ({}); a Hugging Face folder or a GGUF file is "
+      "expected",
+      path,
+      head.empty() ? "the file is empty"
+                   : "it begins with bytes " + llvm::toHex(head.take_front(8), true));
 }
 
 llvm::Expected<std::unique_ptr<Checkpoint>> openCheckpoint(llvm::StringRef path) {

@@ -59,12 +59,14 @@ public:
   std::string problem;
 
 private:
-  template <typename... Args> bool fail(fmt::format_string<Args...> format, Args &&...args) {
+  template <typename... Args>
+  bool fail(fmt::format_string<Args...> format, Args &&...args) {
     problem = fmt::format(format, std::forward<Args>(args)...);
     return false;
   }
   uint64_t left() const { return bytes.size() - position; }
-  template <typename T> bool read(T &value, const char *what) {
+  template <typename T>
+  bool read(T &value, const char *what) {
     if (left() < sizeof(T))
       return fail("ends inside {}; it was cut off", what);
     value = llvm::support::endian::read<T, llvm::endianness::little>(bytes.data() + position);
@@ -109,12 +111,14 @@ bool GgufParser::readHead() {
     return false;
   if ((result.fileVersion & 0xffff) == 0)
     return fail("has version {:#x}: it was written for a big-endian machine; convert it again "
-                "for a little-endian one", result.fileVersion);
+                "for a little-endian one",
+                result.fileVersion);
   if (result.fileVersion != 2 && result.fileVersion != 3)
     return fail("is GGUF version {}; versions 2 and 3 can be read", result.fileVersion);
   if (!read(tensorCount, "the number of tensors") || !read(valueCount, "the number of keys"))
     return false;
-  // The shortest key record has 8 + 1 + 4 + 1 bytes, the shortest tensor record 8 + 1 + 4 + 8 + 4 + 8.
+  // The shortest key record has 8 + 1 + 4 + 1 bytes, the shortest tensor record 8 + 1 + 4 + 8 + 4
+  // + 8.
   if (valueCount > left() / 14)
     return fail("claims {} metadata keys in {} bytes", valueCount, left());
   if (tensorCount > left() / 33)
@@ -158,7 +162,8 @@ bool GgufParser::readValue(llvm::StringRef key, GgufValue &value) {
   if (value.element != GgufType::String)
     return readScalars(key, value);
   if (value.count > left() / 8) // each string has at least its length
-    return fail("key '{}': claims {} strings, but {} bytes are left", key.str(), value.count, left());
+    return fail("key '{}': claims {} strings, but {} bytes are left", key.str(), value.count,
+                left());
   value.strings.resize(value.count);
   for (llvm::StringRef &text : value.strings)
     if (!readString(text, "a metadata string"))
@@ -199,7 +204,8 @@ bool GgufParser::readAlignment() {
 bool GgufParser::sizeTensor(GgufTensor &tensor) {
   const GgmlType &type = *tensor.type;
   if (type.blockLength == 0)
-    return fail("tensor '{}' is stored as {}, which this build cannot read", tensor.name, type.name);
+    return fail("tensor '{}' is stored as {}, which this build cannot read", tensor.name,
+                type.name);
   auto columns = static_cast<uint64_t>(tensor.shape.back());
   if (columns % type.blockLength != 0)
     return fail("tensor '{}': rows of {} elements are no multiple of the {} elements of a {} block",
@@ -241,7 +247,8 @@ bool GgufParser::readTensor(GgufTensor &tensor) {
   tensor.type = ggmlType(id);
   if (!tensor.type)
     return fail("tensor '{}' has type id {}, which is unknown or was retired; convert the model "
-                "again with a current tool", tensor.name, id);
+                "again with a current tool",
+                tensor.name, id);
   return sizeTensor(tensor);
 }
 
@@ -268,10 +275,12 @@ bool GgufParser::placeTensors() {
   for (GgufTensor &tensor : result.tensorTable) {
     if (tensor.offset != expected)
       return fail("tensor '{}' lies at byte {} of the data; {} is expected (tensors in order, "
-                  "padded to {} bytes)", tensor.name, tensor.offset, expected, alignment);
+                  "padded to {} bytes)",
+                  tensor.name, tensor.offset, expected, alignment);
     if (expected > dataBytes || tensor.bytes > dataBytes - expected)
       return fail("tensor '{}' needs {} bytes from byte {} of the data, but the file holds {}; it "
-                  "was cut off", tensor.name, tensor.bytes, expected, dataBytes);
+                  "was cut off",
+                  tensor.name, tensor.bytes, expected, dataBytes);
     expected = llvm::alignTo(expected + tensor.bytes, alignment);
     tensor.offset += start;
   }
@@ -318,18 +327,26 @@ static std::optional<int64_t> integerAt(const GgufValue &value, uint64_t index) 
   using namespace llvm::support::endian;
   const uint8_t *at = value.data + index * typeBytes(value.element);
   switch (value.element) {
-  case GgufType::U8: return *at;
-  case GgufType::I8: return static_cast<int8_t>(*at);
-  case GgufType::U16: return read16le(at);
-  case GgufType::I16: return static_cast<int16_t>(read16le(at));
-  case GgufType::U32: return read32le(at);
-  case GgufType::I32: return static_cast<int32_t>(read32le(at));
-  case GgufType::I64: return static_cast<int64_t>(read64le(at));
+  case GgufType::U8:
+    return *at;
+  case GgufType::I8:
+    return static_cast<int8_t>(*at);
+  case GgufType::U16:
+    return read16le(at);
+  case GgufType::I16:
+    return static_cast<int16_t>(read16le(at));
+  case GgufType::U32:
+    return read32le(at);
+  case GgufType::I32:
+    return static_cast<int32_t>(read32le(at));
+  case GgufType::I64:
+    return static_cast<int64_t>(read64le(at));
   case GgufType::U64:
     if (read64le(at) <= static_cast<uint64_t>(INT64_MAX))
       return static_cast<int64_t>(read64le(at));
     return std::nullopt;
-  default: return std::nullopt;
+  default:
+    return std::nullopt;
   }
 }
 
@@ -360,7 +377,8 @@ llvm::Expected<uint64_t> Gguf::unsignedValue(llvm::StringRef key) const {
   if (!number)
     return number.takeError();
   if (*number < 0)
-    return inputError("{}: metadata key '{}' is {}; it cannot be negative", file, key.str(), *number);
+    return inputError("{}: metadata key '{}' is {}; it cannot be negative", file, key.str(),
+                      *number);
   return static_cast<uint64_t>(*number);
 }
 
@@ -431,7 +449,8 @@ llvm::Expected<std::vector<int64_t>> Gguf::integers(llvm::StringRef key) const {
   for (uint64_t i = 0; i < array.count; ++i) {
     std::optional<int64_t> number = integerAt(array, i);
     if (!number)
-      return inputError("{}: metadata key '{}': element {} does not fit 63 bits", file, key.str(), i);
+      return inputError("{}: metadata key '{}': element {} does not fit 63 bits", file, key.str(),
+                        i);
     result[i] = *number;
   }
   return result;

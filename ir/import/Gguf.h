@@ -21,7 +21,19 @@ namespace qplan {
 
 /// Type ids of metadata values, as stored.
 enum class GgufType : uint32_t {
-  U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64
+  U8,
+  I8,
+  U16,
+  I16,
+  U32,
+  I32,
+  F32,
+  Bool,
+  String,
+  Array,
+  U64,
+  I64,
+  F64
 };
 
 /// One metadata value; everything points into the file's bytes.

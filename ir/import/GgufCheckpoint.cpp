@@ -50,9 +50,10 @@ llvm::Error GgufCheckpoint::addTensors(const Gguf &part, const MappedFile &file)
     TensorInfo tensor;
     tensor.format = formatForGgufType(entry.type->id);
     if (!tensor.format && !holdsPlainNumbers(entry.type->id))
-      return inputError("{}: tensor '{}' is stored as {}, which this build cannot read; convert the "
-                        "model to one of {}", part.path(), entry.name, entry.type->name,
-                        readableTypes());
+      return inputError(
+          "{}: tensor '{}' is stored as {}, which this build cannot read; convert the "
+          "model to one of {}",
+          part.path(), entry.name, entry.type->name, readableTypes());
     tensor.name = entry.name;
     tensor.storage = entry.type->name;
     tensor.shape = entry.shape;
@@ -83,13 +84,16 @@ llvm::Error GgufCheckpoint::openPart(const std::string &file) {
 llvm::Error GgufCheckpoint::openOtherParts(uint64_t count) {
   std::optional<std::string> prefix = splitPrefix(path(), 1, count);
   if (!prefix)
-    return inputError("{}: is part 1 of {}, but its name does not end in '-00001-of-{:05}.gguf', so "
-                      "the other parts cannot be found", path(), count, count);
+    return inputError(
+        "{}: is part 1 of {}, but its name does not end in '-00001-of-{:05}.gguf', so "
+        "the other parts cannot be found",
+        path(), count, count);
   for (uint64_t part = 2; part <= count; ++part) {
     std::string file = fmt::format("{}-{:05}-of-{:05}.gguf", *prefix, part, count);
     if (llvm::Error error = openPart(file))
       return llvm::joinErrors(std::move(error), inputError("{}: is split into {} files, which must "
-                                                           "lie side by side", path(), count));
+                                                           "lie side by side",
+                                                           path(), count));
     auto number = parts.back()->unsignedValue("split.no");
     if (!number)
       return number.takeError();
@@ -97,8 +101,8 @@ llvm::Error GgufCheckpoint::openOtherParts(uint64_t count) {
     if (!total)
       return total.takeError();
     if (*number != part - 1 || *total != count)
-      return inputError("{}: says it is part {} of {}; part {} of {} is expected", file, *number + 1,
-                        *total, part, count);
+      return inputError("{}: says it is part {} of {}; part {} of {} is expected", file,
+                        *number + 1, *total, part, count);
   }
   auto listed = gguf()->unsignedValue("split.tensors.count", tensors().size());
   if (!listed)
@@ -119,7 +123,8 @@ llvm::Error GgufCheckpoint::open() {
   if (!count)
     return count.takeError();
   if (*count > 99999 || (*part != 0 && *part >= *count))
-    return inputError("{}: says it is part {} of {}, which cannot be true", path(), *part + 1, *count);
+    return inputError("{}: says it is part {} of {}, which cannot be true", path(), *part + 1,
+                      *count);
   if (*part != 0) {
     std::optional<std::string> prefix = splitPrefix(path(), *part + 1, *count);
     return inputError("{}: is part {} of {}; give the first part{}", path(), *part + 1, *count,

@@ -74,7 +74,8 @@ llvm::Error checkUnquantized(const json &config, llvm::StringRef file) {
     return methodError(config["text_config"]["quantization_config"], file);
   if (isSet(config, "architecture") && isSet(config, "mapping"))
     return inputError("{}: is a TensorRT-LLM checkpoint, which this build cannot import; give the "
-                      "Hugging Face checkpoint it was made from", file.str());
+                      "Hugging Face checkpoint it was made from",
+                      file.str());
   return llvm::Error::success();
 }
 
@@ -86,14 +87,15 @@ llvm::Expected<std::map<std::string, std::string>> readShardIndex(const json &in
   std::map<std::string, std::string> result;
   for (const auto &[tensor, shard] : map->items()) {
     if (!shard.is_string())
-      return inputError("{}: weight_map gives tensor '{}' a {}; a file name is expected", file.str(),
-                        tensor, shard.type_name());
+      return inputError("{}: weight_map gives tensor '{}' a {}; a file name is expected",
+                        file.str(), tensor, shard.type_name());
     auto name = shard.get<std::string>();
     bool isPlain = !name.empty() && name != "." && name != ".." &&
                    name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
     if (!isPlain)
       return inputError("{}: weight_map places tensor '{}' in '{}'; a file name without a folder "
-                        "is expected", file.str(), tensor, name);
+                        "is expected",
+                        file.str(), tensor, name);
     result.emplace(tensor, std::move(name));
   }
   if (result.empty())
@@ -158,8 +160,8 @@ llvm::Error HfFolder::checkIndex(const std::map<std::string, std::string> &index
   }
   for (const TensorInfo &tensor : tensors())
     if (!index.contains(tensor.name))
-      notes.push_back(fmt::format("{}: tensor '{}' is not listed in {}", tensor.file, tensor.name,
-                                  indexName));
+      notes.push_back(
+          fmt::format("{}: tensor '{}' is not listed in {}", tensor.file, tensor.name, indexName));
   return llvm::Error::success();
 }
 
@@ -233,7 +235,8 @@ llvm::Error HfFolder::open() {
     bool pickled = !companionFile("pytorch_model.bin").empty() ||
                    !companionFile("pytorch_model.bin.index.json").empty();
     return inputError("{}: has neither {} nor {}{}", path(), indexName, singleName,
-                      pickled ? "; its weights are PyTorch pickles: convert them to safetensors" : "");
+                      pickled ? "; its weights are PyTorch pickles: convert them to safetensors"
+                              : "");
   }
   readLicense();
   computeHash(headers);

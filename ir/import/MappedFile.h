@@ -17,7 +17,8 @@
 namespace qplan {
 
 /// A regular file mapped read-only for as long as the object lives. The mapping
-/// is `size()` bytes; the first byte is page aligned. Movable through the pointer only.
+/// is `size()` bytes; the first byte is page aligned. The file must not shrink meanwhile:
+/// reading beyond its new end raises SIGBUS.
 class MappedFile {
 public:
   /// Maps `path`. Errors: missing, not a regular file (InvalidInput); not

@@ -26,10 +26,10 @@ unsigned safetensorsBits(llvm::StringRef dtype) {
     unsigned bits;
   };
   static constexpr Row rows[] = {
-      {"BOOL", 8},        {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
-      {"I8", 8},          {"F8_E5M2", 8},     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
-      {"F8_E5M2FNUZ", 8}, {"I16", 16},        {"U16", 16},    {"F16", 16},    {"BF16", 16},
-      {"I32", 32},        {"U32", 32},        {"F32", 32},    {"C64", 64},    {"F64", 64},
+      {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+      {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+      {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+      {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
       {"I64", 64},        {"U64", 64}};
   for (const Row &row : rows)
     if (dtype == row.name)
@@ -71,8 +71,22 @@ public:
 
 private:
   /// What the next event may be. ...Value: the value of the key just read.
-  enum class Place { Start, Top, TensorValue, Tensor, Dtype, ShapeValue, Shape, OffsetsValue,
-                     Offsets, Skip, MetadataValue, Metadata, MetadataText, End };
+  enum class Place {
+    Start,
+    Top,
+    TensorValue,
+    Tensor,
+    Dtype,
+    ShapeValue,
+    Shape,
+    OffsetsValue,
+    Offsets,
+    Skip,
+    MetadataValue,
+    Metadata,
+    MetadataText,
+    End
+  };
 
   bool fail(std::string message) {
     if (problem.empty())
@@ -103,13 +117,14 @@ bool HeaderReader::unexpected(const std::string &found) {
     return fail("the header is not a JSON object");
   case Place::TensorValue:
     return failTensor(fmt::format("{} where an object with dtype, shape and data_offsets is "
-                                  "expected", found));
+                                  "expected",
+                                  found));
   case Place::Dtype:
     return failTensor(fmt::format("dtype is {}; a string is expected", found));
   case Place::ShapeValue:
   case Place::Shape:
-    return failTensor(fmt::format("shape holds {}; a list of non-negative integers is expected",
-                                  found));
+    return failTensor(
+        fmt::format("shape holds {}; a list of non-negative integers is expected", found));
   case Place::OffsetsValue:
   case Place::Offsets:
     return failTensor(fmt::format("data_offsets holds {}; [begin, end] is expected", found));
@@ -241,7 +256,9 @@ bool HeaderReader::enterField(const std::string &name) {
   if (*seen)
     return failTensor(fmt::format("{} appears twice", name));
   *seen = true;
-  place = name == "dtype" ? Place::Dtype : name == "shape" ? Place::ShapeValue : Place::OffsetsValue;
+  place = name == "dtype"   ? Place::Dtype
+          : name == "shape" ? Place::ShapeValue
+                            : Place::OffsetsValue;
   return true;
 }
 
@@ -279,15 +296,17 @@ bool HeaderReader::finishTensor() {
                                                : !hasShape ? "shape"
                                                            : "data_offsets"));
   if (offsets.size() != 2 || offsets[0] > offsets[1])
-    return failTensor(fmt::format("data_offsets are [{}]; [begin, end] with begin <= end is expected",
-                                  fmt::join(offsets, ", ")));
+    return failTensor(
+        fmt::format("data_offsets are [{}]; [begin, end] with begin <= end is expected",
+                    fmt::join(offsets, ", ")));
   unsigned bits = safetensorsBits(current.dtype);
   if (bits == 0)
     return failTensor(fmt::format("unknown dtype '{}'", current.dtype));
   std::optional<uint64_t> needed = bytesOf(current.shape, bits);
   if (!needed)
-    return failTensor(fmt::format("{} elements of shape [{}] have no size in whole bytes below 2^64",
-                                  current.dtype, fmt::join(current.shape, ", ")));
+    return failTensor(
+        fmt::format("{} elements of shape [{}] have no size in whole bytes below 2^64",
+                    current.dtype, fmt::join(current.shape, ", ")));
   if (offsets[1] - offsets[0] != *needed)
     return failTensor(fmt::format("{} [{}] needs {} bytes, but data_offsets [{}, {}] span {}",
                                   current.dtype, fmt::join(current.shape, ", "), *needed,
@@ -329,7 +348,8 @@ llvm::Error placeTensors(Safetensors &parsed, uint64_t headerEnd, uint64_t dataB
 
 } // namespace
 
-llvm::Expected<Safetensors> Safetensors::parse(llvm::ArrayRef<uint8_t> bytes, llvm::StringRef path) {
+llvm::Expected<Safetensors> Safetensors::parse(llvm::ArrayRef<uint8_t> bytes,
+                                               llvm::StringRef path) {
   std::string file = path.str();
   if (bytes.size() < 8)
     return inputError("{}: {} bytes are too short for a safetensors file", file, bytes.size());
@@ -340,7 +360,8 @@ llvm::Expected<Safetensors> Safetensors::parse(llvm::ArrayRef<uint8_t> bytes, ll
                       file, length, bytes.size(), maxHeaderBytes);
   llvm::ArrayRef<uint8_t> text = bytes.slice(8, length);
   if (text.empty() || text.front() != '{')
-    return inputError("{}: the header does not begin with '{{'; this is not a safetensors file", file);
+    return inputError("{}: the header does not begin with '{{'; this is not a safetensors file",
+                      file);
   // The JSON lexer takes a NUL byte for the end of its input.
   if (llvm::is_contained(text, uint8_t(0)))
     return inputError("{}: the header holds NUL bytes", file);

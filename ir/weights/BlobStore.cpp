@@ -49,7 +49,8 @@ static std::optional<std::pair<int64_t, int64_t>> matrixOf(llvm::ArrayRef<int64_
   return std::pair(rows, shape.back());
 }
 
-template <typename T> static void append(std::vector<uint8_t> &out, T value) {
+template <typename T>
+static void append(std::vector<uint8_t> &out, T value) {
   for (size_t i = 0; i < sizeof(T); ++i)
     out.push_back(static_cast<uint8_t>(static_cast<uint64_t>(value) >> (8 * i)));
 }
@@ -69,7 +70,8 @@ static std::vector<uint8_t> serialize(llvm::ArrayRef<int64_t> shape, FormatId fo
 
 /// Reads a header and checks the size; `subject` is for messages. The blob's bytes
 /// point into `contents`.
-static llvm::Expected<Blob> deserialize(llvm::ArrayRef<uint8_t> contents, const std::string &subject) {
+static llvm::Expected<Blob> deserialize(llvm::ArrayRef<uint8_t> contents,
+                                        const std::string &subject) {
   auto damaged = [&](const char *why) {
     return inputError("{}: is damaged ({}); delete it and make it again", subject, why);
   };
@@ -79,7 +81,8 @@ static llvm::Expected<Blob> deserialize(llvm::ArrayRef<uint8_t> contents, const 
   uint64_t nameBytes = read32le(contents.data() + 4), position = 8;
   if (nameBytes > 64 || contents.size() < position + nameBytes + 4)
     return damaged("short header");
-  auto format = parseFormat({reinterpret_cast<const char *>(contents.data() + position), nameBytes});
+  auto format =
+      parseFormat({reinterpret_cast<const char *>(contents.data() + position), nameBytes});
   if (!format)
     return format.takeError();
   position += nameBytes;
@@ -183,7 +186,8 @@ llvm::Expected<const Blob *> BlobStore::load(llvm::StringRef name) {
     return file.takeError();
   if (nameOf((*file)->bytes()) != name)
     return inputError("{}: is damaged (its contents do not hash to its name); delete it and make "
-                      "it again", path);
+                      "it again",
+                      path);
   auto blob = deserialize((*file)->bytes(), path);
   if (!blob)
     return blob.takeError();

@@ -42,7 +42,8 @@ public:
 
   /// Stores f32 values, row-major, and returns the name: 32 hexadecimal digits.
   /// Errors: the values do not fill the shape (Defect), disk (MachineFailure).
-  llvm::Expected<std::string> putFloats(llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<float> values);
+  llvm::Expected<std::string> putFloats(llvm::ArrayRef<int64_t> shape,
+                                        llvm::ArrayRef<float> values);
   /// Stores rows already encoded in `format`.
   llvm::Expected<std::string> put(llvm::ArrayRef<int64_t> shape, FormatId format,
                                   llvm::ArrayRef<uint8_t> bytes);

@@ -196,7 +196,8 @@ void Reshape::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *ou
     // A run of this row covers pieces of consecutive input rows.
     int64_t element = (r0 + r) * columns() + c0;
     for (int64_t done = 0; done < nc;) {
-      int64_t row = (element + done) / input->columns(), column = (element + done) % input->columns();
+      int64_t row = (element + done) / input->columns(),
+              column = (element + done) % input->columns();
       int64_t run = std::min(nc - done, input->columns() - column);
       input->readTile(row, 1, column, run, out + r * stride + done, run);
       done += run;
@@ -269,7 +270,8 @@ std::vector<int64_t> concatShape(llvm::ArrayRef<WeightNode::Ptr> parts) {
 
 class Concat : public WeightNode {
 public:
-  explicit Concat(std::vector<Ptr> parts) : WeightNode(concatShape(parts)), parts(std::move(parts)) {
+  explicit Concat(std::vector<Ptr> parts)
+      : WeightNode(concatShape(parts)), parts(std::move(parts)) {
     int64_t end = 0;
     for (const Ptr &part : this->parts)
       ends.push_back(end += lengthOf(*part));

@@ -20,17 +20,16 @@ struct Spelling {
   const char *name;
   Arguments arguments;
 };
-constexpr Spelling spellings[] = {
-    {Kind::SliceRows, "slice_rows", Spelling::TwoIntegers},
-    {Kind::SliceColumns, "slice_columns", Spelling::TwoIntegers},
-    {Kind::Transpose, "transpose", Spelling::None},
-    {Kind::UnpermuteRope, "unpermute_rope", Spelling::OneInteger},
-    {Kind::AddConstant, "add_constant", Spelling::Constant},
-    {Kind::MultiplyConstant, "multiply_constant", Spelling::Constant},
-    {Kind::ScaleColumns, "scale_columns", Spelling::Blob},
-    {Kind::ScaleRows, "scale_rows", Spelling::Blob},
-    {Kind::SelectExpert, "select_expert", Spelling::OneInteger},
-    {Kind::Reshape, "reshape", Spelling::Integers}};
+constexpr Spelling spellings[] = {{Kind::SliceRows, "slice_rows", Spelling::TwoIntegers},
+                                  {Kind::SliceColumns, "slice_columns", Spelling::TwoIntegers},
+                                  {Kind::Transpose, "transpose", Spelling::None},
+                                  {Kind::UnpermuteRope, "unpermute_rope", Spelling::OneInteger},
+                                  {Kind::AddConstant, "add_constant", Spelling::Constant},
+                                  {Kind::MultiplyConstant, "multiply_constant", Spelling::Constant},
+                                  {Kind::ScaleColumns, "scale_columns", Spelling::Blob},
+                                  {Kind::ScaleRows, "scale_rows", Spelling::Blob},
+                                  {Kind::SelectExpert, "select_expert", Spelling::OneInteger},
+                                  {Kind::Reshape, "reshape", Spelling::Integers}};
 
 const Spelling &spellingOf(Kind kind) {
   for (const Spelling &spelling : spellings)
@@ -154,7 +153,8 @@ bool Parser::transform(WeightTransform &result) {
     if (!rest.consume_front("("))
       return fail(fmt::format("'(' is expected after {}", spelling.name));
     return arguments(spelling, result) &&
-           (rest.consume_front(")") || fail(fmt::format("')' is expected to close {}", spelling.name)));
+           (rest.consume_front(")") ||
+            fail(fmt::format("')' is expected to close {}", spelling.name)));
   }
   std::string known;
   for (const Spelling &spelling : spellings)
@@ -253,7 +253,9 @@ WeightRef WeightRef::concatRows(std::vector<WeightRef> parts) {
   return result;
 }
 
-WeightRef WeightRef::fromBlob(llvm::StringRef blobName) { return WeightRef("blob:" + blobName.str()); }
+WeightRef WeightRef::fromBlob(llvm::StringRef blobName) {
+  return WeightRef("blob:" + blobName.str());
+}
 
 WeightRef WeightRef::with(WeightTransform transform) const {
   WeightRef result = *this;

@@ -30,7 +30,8 @@ struct WeightTransform {
     SliceRows,        ///< slice_rows(begin,end): rows begin <= r < end
     SliceColumns,     ///< slice_columns(begin,end)
     Transpose,        ///< transpose: matrices only
-    UnpermuteRope,    ///< unpermute_rope(heads): GGUF's adjacent-pair row order -> halves (llama family)
+    UnpermuteRope,    ///< unpermute_rope(heads): GGUF's adjacent-pair row order -> halves (llama
+                      ///< family)
     AddConstant,      ///< add_constant(x): every element + x, in f32
     MultiplyConstant, ///< multiply_constant(x): every element * x, in f32
     ScaleColumns,     ///< scale_columns(blob): column c * blob[c], in f32

@@ -102,20 +102,28 @@ llvm::Expected<NodePtr> Applier::reshape() {
 
 llvm::Expected<NodePtr> Applier::apply() {
   switch (transform.kind) {
-  case Kind::SliceRows: return slice(true);
-  case Kind::SliceColumns: return slice(false);
+  case Kind::SliceRows:
+    return slice(true);
+  case Kind::SliceColumns:
+    return slice(false);
   case Kind::Transpose:
     if (input->shape().size() != 2)
       return wrong("a matrix is expected");
     return makeTranspose(input);
-  case Kind::UnpermuteRope: return unpermute();
-  case Kind::AddConstant: return makeAddConstant(input, static_cast<float>(transform.constant));
+  case Kind::UnpermuteRope:
+    return unpermute();
+  case Kind::AddConstant:
+    return makeAddConstant(input, static_cast<float>(transform.constant));
   case Kind::MultiplyConstant:
     return makeMultiplyConstant(input, static_cast<float>(transform.constant));
-  case Kind::ScaleColumns: return scale(false);
-  case Kind::ScaleRows: return scale(true);
-  case Kind::SelectExpert: return selectExpert();
-  case Kind::Reshape: return reshape();
+  case Kind::ScaleColumns:
+    return scale(false);
+  case Kind::ScaleRows:
+    return scale(true);
+  case Kind::SelectExpert:
+    return selectExpert();
+  case Kind::Reshape:
+    return reshape();
   }
   return defectError("weight '{}': unknown transform", subject);
 }
@@ -139,11 +147,13 @@ llvm::Expected<NodePtr> WeightStore::leaf(const WeightRef &ref) {
     return tensor.takeError();
   const TensorInfo &info = **tensor;
   if (!info.format)
-    return inputError("{}: tensor '{}' is stored as {}, which holds no weights that qplan can read; "
-                      "F32, F16, BF16 or a GGUF block type is expected", info.file, info.name,
-                      info.storage);
+    return inputError(
+        "{}: tensor '{}' is stored as {}, which holds no weights that qplan can read; "
+        "F32, F16, BF16 or a GGUF block type is expected",
+        info.file, info.name, info.storage);
   if (info.elements() == 0)
-    return inputError("{}: tensor '{}' of shape {} is empty", info.file, info.name, info.shapeText());
+    return inputError("{}: tensor '{}' of shape {} is empty", info.file, info.name,
+                      info.shapeText());
   return makeLeaf(info.shape, *info.format, info.data);
 }
 
@@ -153,9 +163,10 @@ static llvm::Expected<NodePtr> concatenate(std::vector<NodePtr> parts, const Wei
                 (part->shape().size() == 1 ||
                  (part->shape().size() == 2 && part->columns() == parts.front()->columns()));
     if (!fits)
-      return inputError("weight '{}': parts of shapes [{}] and [{}] cannot be put below each other; "
-                        "matrices with as many columns, or vectors, are expected", ref.text(),
-                        fmt::join(parts.front()->shape(), ", "), fmt::join(part->shape(), ", "));
+      return inputError(
+          "weight '{}': parts of shapes [{}] and [{}] cannot be put below each other; "
+          "matrices with as many columns, or vectors, are expected",
+          ref.text(), fmt::join(parts.front()->shape(), ", "), fmt::join(part->shape(), ", "));
   }
   return makeConcat(std::move(parts));
 }
@@ -222,7 +233,8 @@ llvm::Error WeightView::readTile(int64_t firstRow, int64_t rowCount, int64_t fir
   };
   if (!isInside(firstRow, rowCount, rows()) || !isInside(firstColumn, columnCount, columns()))
     return defectError("weight '{}': rows {}..{}, columns {}..{} asked of {} x {}", name, firstRow,
-                       firstRow + rowCount, firstColumn, firstColumn + columnCount, rows(), columns());
+                       firstRow + rowCount, firstColumn, firstColumn + columnCount, rows(),
+                       columns());
   if (rowCount != 0 && columnCount != 0)
     node->readTile(firstRow, rowCount, firstColumn, columnCount, out, stride);
   return llvm::Error::success();
@@ -248,7 +260,8 @@ llvm::Expected<llvm::ArrayRef<uint8_t>> WeightView::nativeRow(int64_t row) const
 }
 
 llvm::Error WeightView::checkFinite() const {
-  int64_t width = std::min(columns(), tileFloats), height = std::max<int64_t>(1, tileFloats / width);
+  int64_t width = std::min(columns(), tileFloats),
+          height = std::max<int64_t>(1, tileFloats / width);
   std::vector<float> tile(width * std::min(height, rows()));
   for (int64_t r = 0; r < rows(); r += height)
     for (int64_t c = 0; c < columns(); c += width) {
@@ -257,7 +270,8 @@ llvm::Error WeightView::checkFinite() const {
       int64_t bad = findNonFinite(tile.data(), nr * nc);
       if (bad >= 0)
         return inputError("weight '{}': the value at row {}, column {} is {}; finite values are "
-                          "expected", name, r + bad / nc, c + bad % nc, tile[bad]);
+                          "expected",
+                          name, r + bad / nc, c + bad % nc, tile[bad]);
     }
   return llvm::Error::success();
 }

@@ -6,8 +6,8 @@ usage: make_gguf.py [OUTPUT_FOLDER [NAME...]]     (needs numpy and gguf)
 Names, metadata, row permutations and offsets are llama.cpp's; every value is checked
 after writing by reading the file back with gguf-py. Beside each file lies NAME.sha256: one
 line per tensor, the hash of its f32 values as gguf-py dequantizes them. What a
-GGUF cannot say is lost, so logits need not equal the zoo's for these: the window of
-mistral and mixtral, query_pre_attn_scalar of gemma2.
+GGUF cannot say is lost, so the logits of these differ from the zoo's: the window of
+mistral, query_pre_attn_scalar of gemma2. llama.cpp computes the golden logits of the rest.
 """
 import hashlib
 import json
@@ -61,7 +61,8 @@ def load(path):
             continue
         begin, end = (8 + length + offset for offset in entry["data_offsets"])
         if entry["dtype"] == "BF16":
-            values = (np.frombuffer(data[begin:end], "<u2").astype(np.uint32) << 16).view(np.float32)
+            halves = np.frombuffer(data[begin:end], "<u2")
+            values = (halves.astype(np.uint32) << 16).view(np.float32)
         else:
             values = np.frombuffer(data[begin:end], {"F32": "<f4", "F16": "<f2"}[entry["dtype"]])
         tensors[name] = values.reshape(entry["shape"]).astype(np.float32)
@@ -153,7 +154,7 @@ def tensors_of(config, weights, architecture, layers):
             weight = permute(weight, config[key])
         if config["model_type"] == "gemma2" and name.endswith("norm.weight"):
             weight = weight + 1
-        expert = re.match(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w\d)\.weight", name)
+        expert = re.match(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w\d)\.", name)
         if expert:
             layer, index, matrix = expert.groups()
             stack = experts.setdefault((layer, matrix), {})
@@ -258,7 +259,8 @@ def make_k_quants(path):
     tensors = [(name + ".weight", kind, None, random_blocks(random, kind, rows, hidden))
                for name, kind, rows in matrices]
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
-        tensors.append((name + ".weight", Q.F32, random.uniform(0.5, 1.5, hidden).astype(np.float32), None))
+        values = random.uniform(0.5, 1.5, hidden).astype(np.float32)
+        tensors.append((name + ".weight", Q.F32, values, None))
     write(path, "llama", fill, tensors)
 
 

@@ -8,7 +8,8 @@
 
 #include <cstdlib>
 
-template <typename T> static void ignore(llvm::Expected<T> value) {
+template <typename T>
+static void ignore(llvm::Expected<T> value) {
   if (!value)
     llvm::consumeError(value.takeError());
 }

@@ -18,12 +18,18 @@ using namespace qplan::test;
 TEST(Checkpoint, SaysWhatOtherFilesAre) {
   TempFolder folder;
   EXPECT_PART(messageOf(openCheckpoint(folder.path("none"))), "no such file or folder");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("m.onnx", "x"))), "ONNX model, which this build cannot read");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("m", std::string("\x08\x0a\x12\x07pytorch")))), "ONNX");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("a", safetensorsImage("{}      ", "")))), "is a safetensors file");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("b", std::string("PK\3\4...")))), "PyTorch pickle");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("c", "{\"a\":1}"))), "JSON file; give the folder");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("d", "hello"))), "begins with bytes 68656c6c6f");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("m.onnx", "x"))),
+              "ONNX model, which this build cannot read");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("m", std::string("\x08\x0a\x12\x07pytorch")))),
+              "ONNX");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("a", safetensorsImage("{}      ", "")))),
+              "is a safetensors file");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("b", std::string("PK\3\4...")))),
+              "PyTorch pickle");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("c", "{\"a\":1}"))),
+              "JSON file; give the folder");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("d", "hello"))),
+              "begins with bytes 68656c6c6f");
   EXPECT_PART(messageOf(openCheckpoint(folder.write("e", ""))), "the file is empty");
 }
 
@@ -76,7 +82,8 @@ TEST(GgufCheckpoint, RefusesTypesWithoutACodecByName) {
   GgufImage image;
   image.tensor("blk.0.x", {256}, 16, std::string(66, 'x'));
   EXPECT_PART(messageOf(openCheckpoint(folder.write("a.gguf", image.bytes()))),
-              "tensor 'blk.0.x' is stored as IQ2_XXS, which this build cannot read; convert the model to one of F32, F16");
+              "tensor 'blk.0.x' is stored as IQ2_XXS, which this build cannot read; convert the "
+              "model to one of F32, F16");
   GgufImage numbers;
   numbers.tensor("map", {2}, 27, std::string(16, 'x'));
   auto checkpoint = openCheckpoint(folder.write("b.gguf", numbers.bytes()));
@@ -85,7 +92,8 @@ TEST(GgufCheckpoint, RefusesTypesWithoutACodecByName) {
 }
 
 /// Part `number` (from 0) of `count`, with one tensor.
-static std::string part(uint16_t number, uint16_t count, const std::string &tensor, uint32_t total) {
+static std::string part(uint16_t number, uint16_t count, const std::string &tensor,
+                        uint32_t total) {
   GgufImage image;
   image.u16("split.no", number).u16("split.count", count);
   image.value("split.tensors.count", 5, raw(total)).string("general.architecture", "llama");
@@ -114,6 +122,8 @@ TEST(GgufCheckpoint, RefusesBrokenSplits) {
   EXPECT_PART(messageOf(openCheckpoint(first)), "tensor 'a' is also in");
   folder.write("m-00002-of-00002.gguf", part(1, 2, "b", 2));
   folder.write("m-00001-of-00002.gguf", part(0, 2, "a", 9));
-  EXPECT_PART(messageOf(openCheckpoint(first)), "split.tensors.count is 9, but the 2 parts hold 2 tensors");
-  EXPECT_PART(messageOf(openCheckpoint(folder.write("n.gguf", part(0, 2, "a", 2)))), "its name does not end in");
+  EXPECT_PART(messageOf(openCheckpoint(first)),
+              "split.tensors.count is 9, but the 2 parts hold 2 tensors");
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("n.gguf", part(0, 2, "a", 2)))),
+              "its name does not end in");
 }

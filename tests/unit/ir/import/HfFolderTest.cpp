@@ -11,9 +11,12 @@ using nlohmann::json;
 
 /// A file with tensor `name`, one f32.
 static std::string shard(const std::string &name) {
-  return safetensorsImage("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "abcd");
+  return safetensorsImage("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                          "abcd");
 }
-static std::string openError(const TempFolder &folder) { return messageOf(openCheckpoint(folder.path())); }
+static std::string openError(const TempFolder &folder) {
+  return messageOf(openCheckpoint(folder.path()));
+}
 #define EXPECT_PART(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 TEST(HfFolder, ReadsASingleFile) {
@@ -61,10 +64,12 @@ TEST(HfFolder, JoinsShardsAndReportsUnlistedTensors) {
   folder.write("model-00001-of-00002.safetensors", shard("a"));
   folder.write("model-00002-of-00002.safetensors",
                safetensorsImage(R"({"b":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
-                                R"("c":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}})", "12345678"));
-  folder.write("model.safetensors.index.json",
-               R"({"metadata":{"total_size":1},"weight_map":{"a":"model-00001-of-00002.safetensors",)"
-               R"("b":"model-00002-of-00002.safetensors"}})");
+                                R"("c":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}})",
+                                "12345678"));
+  folder.write(
+      "model.safetensors.index.json",
+      R"({"metadata":{"total_size":1},"weight_map":{"a":"model-00001-of-00002.safetensors",)"
+      R"("b":"model-00002-of-00002.safetensors"}})");
   auto checkpoint = openCheckpoint(folder.path());
   ASSERT_TRUE(!!checkpoint) << messageOf(checkpoint.takeError());
   EXPECT_EQ((*checkpoint)->tensors().size(), 3u);
@@ -84,8 +89,11 @@ TEST(HfFolder, RefusesShardsThatDisagreeWithTheIndex) {
     return openError(folder);
   };
   EXPECT_EQ(index(R"({"a":"1.safetensors","b":"2.safetensors"})"), "");
-  EXPECT_PART(index(R"({"a":"3.safetensors"})"), "3.safetensors: no such file, but model.safetensors.index.json places tensor 'a' there");
-  EXPECT_PART(index(R"({"z":"1.safetensors"})"), "places tensor 'z' there, but the file does not hold it");
+  EXPECT_PART(
+      index(R"({"a":"3.safetensors"})"),
+      "3.safetensors: no such file, but model.safetensors.index.json places tensor 'a' there");
+  EXPECT_PART(index(R"({"z":"1.safetensors"})"),
+              "places tensor 'z' there, but the file does not hold it");
   EXPECT_PART(index(R"({"a":"2.safetensors","b":"1.safetensors"})"), "but it is in");
   EXPECT_PART(index(R"({"a":"../1.safetensors"})"), "a file name without a folder is expected");
   EXPECT_PART(index(R"({"a":".."})"), "a file name without a folder is expected");
@@ -112,9 +120,11 @@ TEST(HfFolder, RefusesQuantizedCheckpointsByMethod) {
   auto error = [](const char *text) { return messageOf(checkUnquantized(json::parse(text), "c")); };
   EXPECT_EQ(error("{}"), "");
   EXPECT_EQ(error(R"({"quantization_config":null})"), "");
-  EXPECT_PART(error(R"({"quantization_config":{"quant_method":"awq"}})"), "already quantized with 'awq'");
+  EXPECT_PART(error(R"({"quantization_config":{"quant_method":"awq"}})"),
+              "already quantized with 'awq'");
   EXPECT_PART(error(R"({"text_config":{"quantization_config":{"quant_method":"fp8"}}})"), "'fp8'");
-  EXPECT_PART(error(R"({"compression_config":{"quant_method":"compressed-tensors"}})"), "'compressed-tensors'");
+  EXPECT_PART(error(R"({"compression_config":{"quant_method":"compressed-tensors"}})"),
+              "'compressed-tensors'");
   EXPECT_PART(error(R"({"quantization_config":{"load_in_4bit":true}})"), "'bitsandbytes'");
   EXPECT_PART(error(R"({"quantization_config":7})"), "an unnamed method");
   EXPECT_PART(error(R"({"architecture":"LlamaForCausalLM","mapping":{}})"), "TensorRT-LLM");

@@ -40,13 +40,15 @@ private:
 };
 
 /// Message of a failed Expected; "" when it holds a value.
-template <typename T> std::string messageOf(llvm::Expected<T> value) {
+template <typename T>
+std::string messageOf(llvm::Expected<T> value) {
   return value ? std::string() : llvm::toString(value.takeError());
 }
 inline std::string messageOf(llvm::Error error) { return llvm::toString(std::move(error)); }
 
 /// The bytes of a plain value, little-endian.
-template <typename T> std::string raw(T value) {
+template <typename T>
+std::string raw(T value) {
   std::string bytes(sizeof(T), 0);
   std::memcpy(bytes.data(), &value, sizeof(T));
   return bytes;

@@ -53,9 +53,13 @@ TEST(BlobStore, RefusesUnknownNamesAndDamage) {
 
 TEST(BlobStore, RefusesWhatDoesNotFillTheShape) {
   BlobStore blobs;
-  EXPECT_NE(messageOf(blobs.putFloats({7}, values)).find("needs 28 bytes, given 24"), std::string::npos);
-  EXPECT_NE(messageOf(blobs.putFloats({}, values)).find("1 to 4 positive dimensions"), std::string::npos);
-  EXPECT_NE(messageOf(blobs.putFloats({-2, -3}, values)).find("1 to 4 positive dimensions"), std::string::npos);
+  EXPECT_NE(messageOf(blobs.putFloats({7}, values)).find("needs 28 bytes, given 24"),
+            std::string::npos);
+  EXPECT_NE(messageOf(blobs.putFloats({}, values)).find("1 to 4 positive dimensions"),
+            std::string::npos);
+  EXPECT_NE(messageOf(blobs.putFloats({-2, -3}, values)).find("1 to 4 positive dimensions"),
+            std::string::npos);
   EXPECT_NE(messageOf(blobs.put({33}, FormatId::Q4_0, {})), "");
-  EXPECT_NE(messageOf(blobs.put({1, 4}, FormatId::Fp8E4M3Tensor, {})).find("cannot be blobs"), std::string::npos);
+  EXPECT_NE(messageOf(blobs.put({1, 4}, FormatId::Fp8E4M3Tensor, {})).find("cannot be blobs"),
+            std::string::npos);
 }

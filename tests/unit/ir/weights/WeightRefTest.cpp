@@ -10,11 +10,15 @@ using namespace qplan::test;
 using T = WeightTransform;
 
 TEST(WeightRef, PrintsOneCanonicalText) {
-  WeightRef q = WeightRef("model.layers.0.self_attn.q_proj.weight").with(T::unpermuteRope(9)).with(T::sliceRows(0, 64));
+  WeightRef q = WeightRef("model.layers.0.self_attn.q_proj.weight")
+                    .with(T::unpermuteRope(9))
+                    .with(T::sliceRows(0, 64));
   EXPECT_EQ(q.text(), "model.layers.0.self_attn.q_proj.weight|unpermute_rope(9)|slice_rows(0,64)");
-  WeightRef joined = WeightRef::concatRows({q, WeightRef("b").with(T::transpose())}).with(T::multiplyConstant(0.125));
+  WeightRef joined = WeightRef::concatRows({q, WeightRef("b").with(T::transpose())})
+                         .with(T::multiplyConstant(0.125));
   EXPECT_EQ(joined.text(), "concat_rows(" + q.text() + ";b|transpose)|multiply_constant(0.125)");
-  EXPECT_EQ(WeightRef::fromBlob("17ab").with(T::scaleColumns("9f")).text(), "blob:17ab|scale_columns(9f)");
+  EXPECT_EQ(WeightRef::fromBlob("17ab").with(T::scaleColumns("9f")).text(),
+            "blob:17ab|scale_columns(9f)");
 }
 
 TEST(WeightRef, ReadsWhatItPrints) {
@@ -53,5 +57,6 @@ TEST(WeightRef, SaysWhereATextIsWrong) {
   std::string deep;
   for (int i = 0; i < 100000; ++i)
     deep += "concat_rows(";
-  EXPECT_NE(messageOf(WeightRef::parse(deep)).find("nested deeper than 8 levels"), std::string::npos);
+  EXPECT_NE(messageOf(WeightRef::parse(deep)).find("nested deeper than 8 levels"),
+            std::string::npos);
 }

@@ -34,7 +34,8 @@ struct Matrix {
   int64_t rows, columns;
   std::vector<float> values;
   float at(int64_t r, int64_t c) const { return values[r * columns + c]; }
-  template <typename F> static Matrix make(int64_t rows, int64_t columns, F value) {
+  template <typename F>
+  static Matrix make(int64_t rows, int64_t columns, F value) {
     Matrix result{rows, columns, {}};
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < columns; ++c)
@@ -74,7 +75,8 @@ protected:
     for (int i = 0; i < 20; ++i) {
       auto below = [&](int64_t end) { return static_cast<int64_t>(generator() % end); };
       int64_t r = below(expected.rows), c = below(expected.columns);
-      int64_t nr = 1 + below(expected.rows - r), nc = 1 + below(expected.columns - c), stride = nc + 3;
+      int64_t nr = 1 + below(expected.rows - r), nc = 1 + below(expected.columns - c),
+              stride = nc + 3;
       std::vector<float> tile(nr * stride, -7);
       ASSERT_EQ(messageOf(view->readTile(r, nr, c, nc, tile.data(), stride)), "");
       for (int64_t y = 0; y < nr; ++y) {
@@ -119,42 +121,59 @@ TEST_P(WeightStoreFormats, TransformsMatchTheirDefinitions) {
     value = 0.5f + generator() % 8;
   for (float &value : byRow)
     value = 0.5f + generator() % 8;
-  std::string columnScale = *blobs.putFloats({96}, byColumn), rowScale = *blobs.putFloats({12}, byRow);
+  std::string columnScale = *blobs.putFloats({96}, byColumn),
+              rowScale = *blobs.putFloats({12}, byRow);
   const Matrix &x = m;
   expectReads(ref, x);
-  expectReads(ref.with(T::sliceRows(3, 7)), Matrix::make(4, 96, [&](auto r, auto c) { return x.at(r + 3, c); }));
-  expectReads(ref.with(T::sliceColumns(32, 96)), Matrix::make(12, 64, [&](auto r, auto c) { return x.at(r, c + 32); }));
-  expectReads(ref.with(T::sliceColumns(5, 42)), Matrix::make(12, 37, [&](auto r, auto c) { return x.at(r, c + 5); }));
-  expectReads(ref.with(T::transpose()), Matrix::make(96, 12, [&](auto r, auto c) { return x.at(c, r); }));
+  expectReads(ref.with(T::sliceRows(3, 7)),
+              Matrix::make(4, 96, [&](auto r, auto c) { return x.at(r + 3, c); }));
+  expectReads(ref.with(T::sliceColumns(32, 96)),
+              Matrix::make(12, 64, [&](auto r, auto c) { return x.at(r, c + 32); }));
+  expectReads(ref.with(T::sliceColumns(5, 42)),
+              Matrix::make(12, 37, [&](auto r, auto c) { return x.at(r, c + 5); }));
+  expectReads(ref.with(T::transpose()),
+              Matrix::make(96, 12, [&](auto r, auto c) { return x.at(c, r); }));
   expectReads(ref.with(T::transpose()).with(T::sliceRows(31, 70)).with(T::sliceColumns(1, 9)),
               Matrix::make(39, 8, [&](auto r, auto c) { return x.at(c + 1, r + 31); }));
   // Head size 6: Hugging Face row s*3 + i lies at GGUF row 2*i + s.
   expectReads(ref.with(T::unpermuteRope(2)), Matrix::make(12, 96, [&](auto r, auto c) {
                 return x.at(r / 6 * 6 + 2 * (r % 3) + r % 6 / 3, c);
               }));
-  expectReads(ref.with(T::addConstant(-1)), Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) + -1.0f; }));
-  expectReads(ref.with(T::multiplyConstant(0.3)), Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * 0.3f; }));
-  expectReads(ref.with(T::scaleColumns(columnScale)), Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byColumn[c]; }));
-  expectReads(ref.with(T::scaleRows(rowScale)), Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byRow[r]; }));
-  expectReads(ref.with(T::reshape({32, 36})), Matrix::make(32, 36, [&](auto r, auto c) { return x.values[r * 36 + c]; }));
-  expectReads(ref.with(T::reshape({3, 4, 96})).with(T::selectExpert(2)), Matrix::make(4, 96, [&](auto r, auto c) { return x.at(r + 8, c); }));
-  expectReads(WeightRef::concatRows({ref.with(T::sliceRows(4, 6)), ref, ref.with(T::sliceRows(0, 1))}),
-              Matrix::make(15, 96, [&](auto r, auto c) { return x.at(r < 2 ? r + 4 : r < 14 ? r - 2 : 0, c); }));
+  expectReads(ref.with(T::addConstant(-1)),
+              Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) + -1.0f; }));
+  expectReads(ref.with(T::multiplyConstant(0.3)),
+              Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * 0.3f; }));
+  expectReads(ref.with(T::scaleColumns(columnScale)),
+              Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byColumn[c]; }));
+  expectReads(ref.with(T::scaleRows(rowScale)),
+              Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byRow[r]; }));
+  expectReads(ref.with(T::reshape({32, 36})),
+              Matrix::make(32, 36, [&](auto r, auto c) { return x.values[r * 36 + c]; }));
+  expectReads(ref.with(T::reshape({3, 4, 96})).with(T::selectExpert(2)),
+              Matrix::make(4, 96, [&](auto r, auto c) { return x.at(r + 8, c); }));
+  expectReads(
+      WeightRef::concatRows({ref.with(T::sliceRows(4, 6)), ref, ref.with(T::sliceRows(0, 1))}),
+      Matrix::make(15, 96, [&](auto r, auto c) {
+        return x.at(r < 2 ? r + 4 : r < 14 ? r - 2 : 0, c);
+      }));
 }
 INSTANTIATE_TEST_SUITE_P(Formats, WeightStoreFormats,
-                         testing::Values(FormatId::F32, FormatId::BF16, FormatId::Q8_0, FormatId::Q4_1,
-                                         FormatId::Int4G32, FormatId::Int8),
+                         testing::Values(FormatId::F32, FormatId::BF16, FormatId::Q8_0,
+                                         FormatId::Q4_1, FormatId::Int4G32, FormatId::Int8),
                          [](const auto &info) { return formatName(info.param).str(); });
 
 TEST_F(WeightStoreTest, VectorsTakeTheTransformsOfTheirRows) {
   auto [ref, m] = random({12}, FormatId::F32);
   const std::vector<float> &x = m.values;
-  std::string scale = *blobs.putFloats({12}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
-  expectReads(ref.with(T::sliceRows(3, 7)), Matrix::make(1, 4, [&](auto, auto c) { return x[c + 3]; }));
+  std::string scale =
+      *blobs.putFloats({12}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
+  expectReads(ref.with(T::sliceRows(3, 7)),
+              Matrix::make(1, 4, [&](auto, auto c) { return x[c + 3]; }));
   expectReads(ref.with(T::unpermuteRope(3)), Matrix::make(1, 12, [&](auto, auto c) {
                 return x[c / 4 * 4 + 2 * (c % 2) + c % 4 / 2];
               }));
-  expectReads(ref.with(T::scaleRows(scale)), Matrix::make(1, 12, [&](auto, auto c) { return x[c] * (c + 1); }));
+  expectReads(ref.with(T::scaleRows(scale)),
+              Matrix::make(1, 12, [&](auto, auto c) { return x[c] * (c + 1); }));
   expectReads(WeightRef::concatRows({ref.with(T::sliceRows(10, 12)), ref}),
               Matrix::make(1, 14, [&](auto, auto c) { return c < 2 ? x[c + 10] : x[c - 2]; }));
   EXPECT_EQ(*store.shapeOf(ref.with(T::sliceRows(3, 7))), std::vector<int64_t>{4});
@@ -163,7 +182,8 @@ TEST_F(WeightStoreTest, VectorsTakeTheTransformsOfTheirRows) {
 TEST_F(WeightStoreTest, LargeTransposesReadInBlocks) {
   auto [ref, m] = random({300, 512}, FormatId::Q8_0);
   const Matrix &x = m;
-  expectReads(ref.with(T::transpose()), Matrix::make(512, 300, [&](auto r, auto c) { return x.at(c, r); }));
+  expectReads(ref.with(T::transpose()),
+              Matrix::make(512, 300, [&](auto r, auto c) { return x.at(c, r); }));
 }
 
 TEST_F(WeightStoreTest, NativeFormatSurvivesWhatMovesWholeBlocks) {
@@ -178,7 +198,8 @@ TEST_F(WeightStoreTest, NativeFormatSurvivesWhatMovesWholeBlocks) {
   auto [other, n] = random({8, 64}, FormatId::Q8_0);
   EXPECT_EQ(native(WeightRef::concatRows({ref, other})), std::nullopt);
   EXPECT_EQ(store.open(ref.with(T::transpose()))->storedFormat(), FormatId::Q4_0);
-  EXPECT_NE(messageOf(store.readNativeRow(ref.with(T::transpose()), 0)).find("has no stored rows"), std::string::npos);
+  EXPECT_NE(messageOf(store.readNativeRow(ref.with(T::transpose()), 0)).find("has no stored rows"),
+            std::string::npos);
 }
 
 TEST_F(WeightStoreTest, ErrorsQuoteTheTransformAndTheShape) {
@@ -186,7 +207,9 @@ TEST_F(WeightStoreTest, ErrorsQuoteTheTransformAndTheShape) {
   auto error = [&](const std::string &tail) { return messageOf(store.open(name + tail)); };
   std::string blob = *blobs.putFloats({3}, std::vector<float>{1, 2, 3});
   const std::pair<std::string, const char *> wrong[] = {
-      {"|slice_rows(0,33)|transpose", "k_proj.weight|slice_rows(0,33)': the last transform is applied to shape [32, 64]; 0 <= begin < end <= 32 is expected"},
+      {"|slice_rows(0,33)|transpose",
+       "k_proj.weight|slice_rows(0,33)': the last transform is applied to shape [32, 64]; 0 <= "
+       "begin < end <= 32 is expected"},
       {"|slice_rows(5,5)", "0 <= begin < end <= 32"},
       {"|slice_columns(-1,5)", "0 <= begin < end <= 64"},
       {"|unpermute_rope(0)", "32 rows must be heads of an even size"},
@@ -206,15 +229,20 @@ TEST_F(WeightStoreTest, ErrorsQuoteTheTransformAndTheShape) {
   name = "concat_rows(model.norm.weight;model.layers.0.self_attn.k_proj.weight)";
   EXPECT_NE(error("").find("parts of shapes [64] and [32, 64]"), std::string::npos) << error("");
   float value;
-  EXPECT_NE(messageOf(store.readRows(WeightRef("model.norm.weight"), 1, 1, &value)).find("rows 1..2"), std::string::npos);
+  EXPECT_NE(
+      messageOf(store.readRows(WeightRef("model.norm.weight"), 1, 1, &value)).find("rows 1..2"),
+      std::string::npos);
 }
 
 TEST_F(WeightStoreTest, FiniteCheckNamesTheFirstBadValue) {
   std::vector<float> values(6, 1.0f);
-  EXPECT_EQ(messageOf(store.open(WeightRef::fromBlob(*blobs.putFloats({2, 3}, values)))->checkFinite()), "");
+  EXPECT_EQ(
+      messageOf(store.open(WeightRef::fromBlob(*blobs.putFloats({2, 3}, values)))->checkFinite()),
+      "");
   values[4] = INFINITY;
   std::string blob = *blobs.putFloats({2, 3}, values);
-  EXPECT_NE(messageOf(store.open(WeightRef::fromBlob(blob))->checkFinite()).find("the value at row 1, column 1 is inf"),
+  EXPECT_NE(messageOf(store.open(WeightRef::fromBlob(blob))->checkFinite())
+                .find("the value at row 1, column 1 is inf"),
             std::string::npos);
 }
 
@@ -229,7 +257,9 @@ TEST(WeightStore, ReadsMisalignedTensors) {
   BlobStore blobs;
   WeightStore store(**checkpoint, blobs);
   EXPECT_EQ(*store.readAll(WeightRef("w")), (std::vector<float>{1.5f, -2.0f}));
-  EXPECT_NE(messageOf(store.readAll(WeightRef("a"))).find("is stored as U8, which holds no weights"), std::string::npos);
+  EXPECT_NE(
+      messageOf(store.readAll(WeightRef("a"))).find("is stored as U8, which holds no weights"),
+      std::string::npos);
 }
 
 //===----------------------------------------------------------------------===//
@@ -254,7 +284,8 @@ TEST(WeightStore, UnpermutedGgufEqualsItsOriginal) {
 }
 
 /// The stored rows of a GGUF weight are what the codec makes of the original's values.
-static void expectEncodes(WeightStore &original, const std::string &from, WeightStore &gguf, const std::string &to) {
+static void expectEncodes(WeightStore &original, const std::string &from, WeightStore &gguf,
+                          const std::string &to) {
   auto source = original.open(from), stored = gguf.open(to);
   ASSERT_TRUE(!!source && !!stored);
   ASSERT_EQ(source->shape(), stored->shape());
@@ -279,15 +310,18 @@ TEST(WeightStore, ExpertsOfAStackAreTheOriginals) {
     expectEncodes(original, from + "w2.weight", ours, "blk.1.ffn_down" + select);
     expectEncodes(original, from + "w3.weight", ours, "blk.1.ffn_up" + select);
   }
-  expectEncodes(original, "model.layers.0.self_attn.q_proj.weight", ours, "blk.0.attn_q.weight|unpermute_rope(4)");
+  expectEncodes(original, "model.layers.0.self_attn.q_proj.weight", ours,
+                "blk.0.attn_q.weight|unpermute_rope(4)");
 }
 
 TEST(WeightStore, TransposedLinearsAreTheOnesOfTheGguf) {
   auto gguf = openInput("gguf/gpt2-q8_0.gguf"), folder = openInput("zoo/gpt2");
   BlobStore blobs;
   WeightStore ours(*gguf, blobs), original(*folder, blobs);
-  expectEncodes(original, "transformer.h.0.attn.c_attn.weight|transpose", ours, "blk.0.attn_qkv.weight");
-  expectEncodes(original, "transformer.h.1.mlp.c_proj.weight|transpose", ours, "blk.1.ffn_down.weight");
+  expectEncodes(original, "transformer.h.0.attn.c_attn.weight|transpose", ours,
+                "blk.0.attn_qkv.weight");
+  expectEncodes(original, "transformer.h.1.mlp.c_proj.weight|transpose", ours,
+                "blk.1.ffn_down.weight");
 }
 
 TEST(WeightStore, DequantizesAsGgufPyDoes) {
@@ -302,7 +336,8 @@ TEST(WeightStore, DequantizesAsGgufPyDoes) {
     for (std::string name, hash; expected >> name >> hash; ++tensors) {
       auto values = store.readAll(WeightRef(name));
       ASSERT_TRUE(!!values) << messageOf(values.takeError());
-      llvm::ArrayRef<uint8_t> bytes(reinterpret_cast<const uint8_t *>(values->data()), values->size() * 4);
+      llvm::ArrayRef<uint8_t> bytes(reinterpret_cast<const uint8_t *>(values->data()),
+                                    values->size() * 4);
       EXPECT_EQ(llvm::toHex(llvm::SHA256::hash(bytes), true), hash) << entry.path() << " " << name;
     }
   }

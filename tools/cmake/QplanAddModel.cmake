@@ -3,7 +3,8 @@
 # Compiles a checkpoint while the project builds and makes a target NAME to link with:
 # model.o, its header (#include "NAME.qplan/model.h"), and qplan::rt. The model's symbols
 # begin with NAME; the plan lies in ${CMAKE_CURRENT_BINARY_DIR}/NAME.qplan and its path is
-# defined for C as NAME_PLAN. OPTIONS go to `qplan compile` as they are.
+# defined for C as NAME_PLAN. OPTIONS go to `qplan compile` as they are. The program is the
+# one installed beside this package, unless QPLAN_PROGRAM names another.
 #
 #   qplan_add_model(story MODEL ${CMAKE_SOURCE_DIR}/tiny OPTIONS --quant int8)
 #   target_link_libraries(program PRIVATE story)
@@ -18,13 +19,15 @@ function(qplan_add_model name)
   if(NOT name MATCHES "^[A-Za-z_][A-Za-z0-9_]*$")
     message(FATAL_ERROR "qplan_add_model(${name}): the name must be a C identifier")
   endif()
-  if(TARGET qplan::qplan)
+  if(QPLAN_PROGRAM)
+    set(compiler ${QPLAN_PROGRAM})
+  elseif(TARGET qplan::qplan)
     set(compiler qplan::qplan)
   elseif(TARGET qplan)
     set(compiler qplan)
   else()
     message(FATAL_ERROR "qplan_add_model(${name}): the program qplan is not installed beside "
-                        "this package; install it, or link a model.o that was compiled elsewhere")
+                        "this package; install it there, or set QPLAN_PROGRAM to its path")
   endif()
   get_filename_component(checkpoint "${ARG_MODEL}" ABSOLUTE)
   set(plan ${CMAKE_CURRENT_BINARY_DIR}/${name}.qplan)

@@ -1,8 +1,8 @@
 /*===- linear_f32.c - f32 activations times weights of any element --------===//
  *
  * Few rows: weights are decoded in registers and multiplied at once, two panels
- * (32 outputs) at a time, so that each byte is read once, in order. A group's sum
- * is scaled when the group ends.
+ * (32 outputs) at a time; for a single row one panel at a time, so that memory is
+ * read as one sequential stream. A group's sum is scaled when the group ends.
  *
  * Many rows: a block of columns of two panels is decoded to f32 in L1 and used by
  * a block of rows, twelve at a time; the sums of a block of rows wait in L1 while
@@ -13,6 +13,7 @@
 enum {
   DirectRows = 8,   /* from so many rows on, weights are decoded to L1 first */
   DirectTile = 4,
+  Ahead = 4096,     /* bytes between what is read and what is prefetched */
   BlockTile = 12,   /* 24 sums, 2 weights, 1 activation: 27 registers of 32 */
   BlockRows = 96,   /* sums: 12 KiB */
   BlockColumns = 128 /* weights: 16 KiB */
@@ -34,102 +35,116 @@ QK_INLINE const float *rowOf(const F32Input *x, int64_t row) {
 
 /*===- Few rows ------------------------------------------------------------===*/
 
-/* Columns of one step for `tile` rows. Several sums a row and panel (by column)
- * hide the latency of the multiply-add where there are few rows. */
-QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int64_t step, int columns,
-                          const float *const *x, int tile, v16f table, const v16f scale[2],
-                          const v16f min[2], v16f sum[DirectTile][2][4]) {
-  int chains = tile == 1 ? 4 : tile == 2 ? 2 : 1;
-  const uint8_t *at[2] = {codes[0] + step * w->stepBytes, codes[1] + step * w->stepBytes};
-  v16u word[2] = {qkStep(w, at[0]), qkStep(w, at[1])};
+/* The sums of one row and panel: several, so that the latency of the multiply-add
+ * is hidden where there are few rows. */
+QK_INLINE int chainsOf(int tile) { return tile == 1 ? 8 : tile == 2 ? 4 : 1; }
+
+/* Columns [0, columns) of the step at codes[p], whose first column has number k. */
+QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int64_t k, int columns,
+                          const float *const *x, int tile, int np, int firstChain, v16f table,
+                          const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
+  v16u word[2];
+  QK_UNROLL for (int p = 0; p < np; ++p) {
+    if (np == 1)
+      __builtin_prefetch(codes[p] + Ahead);
+    word[p] = qkStep(w, codes[p]);
+  }
   QK_UNROLL for (int j = 0; j < columns; ++j) {
-    int64_t k = step * w->stepColumns + j;
-    int chain = (int)(w->stepColumns == 1 ? 0 : j) & (chains - 1);
+    int chain = (firstChain + j) & (chainsOf(tile) - 1);
     v16f value[2];
-    QK_UNROLL for (int p = 0; p < 2; ++p) {
-      value[p] = qkColumn(w, word[p], at[p], j, table);
+    QK_UNROLL for (int p = 0; p < np; ++p) {
+      value[p] = qkColumn(w, word[p], codes[p], j, table);
       if (w->hasMin)
         value[p] = vfma(value[p], scale[p], min[p]);
     }
     QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < 2; ++p)
-        sum[t][p][chain] = vfma(value[p], (v16f)x[t][k], sum[t][p][chain]);
+      QK_UNROLL for (int p = 0; p < np; ++p)
+        sum[t][p][chain] = vfma(value[p], (v16f)x[t][k + j], sum[t][p][chain]);
   }
 }
 
+/* The sum of a group's columns [first, first + columns) before its scale. Steps go
+ * in runs of eight columns, so that each column of a run has a chain of its own. */
+QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int64_t first,
+                           int64_t columns, const float *const *x, int tile, int np, v16f table,
+                           const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
+  int64_t wide = w->stepColumns, step = first / wide, last = (first + columns) / wide;
+  int64_t run = 8 / wide;
+  const uint8_t *at[2];
+  QK_NOUNROLL for (; step + run <= last; step += run)
+    QK_UNROLL for (int64_t s = 0; s < run; ++s) {
+      QK_UNROLL for (int p = 0; p < np; ++p)
+        at[p] = codes[p] + (step + s) * w->stepBytes;
+      directStep(w, at, (step + s) * wide, (int)wide, x, tile, np, (int)(s * wide), table, scale,
+                 min, sum);
+    }
+  QK_NOUNROLL for (; step < last; ++step) {
+    QK_UNROLL for (int p = 0; p < np; ++p)
+      at[p] = codes[p] + step * w->stepBytes;
+    directStep(w, at, step * wide, (int)wide, x, tile, np, 0, table, scale, min, sum);
+  }
+  /* The last columns of a K that is no multiple of the step, one at a time. */
+  QK_NOUNROLL for (int64_t j = 0; j < (first + columns) % wide; ++j)
+    QK_UNROLL for (int p = 0; p < np; ++p) {
+      const uint8_t *last1 = codes[p] + step * w->stepBytes;
+      v16f value = qkColumn(w, qkStep(w, last1), last1, j, table);
+      if (w->hasMin)
+        value = vfma(value, scale[p], min[p]);
+      QK_UNROLL for (int t = 0; t < tile; ++t)
+        sum[t][p][0] = vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
+    }
+}
+
 QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
-                          int tile, v16f total[DirectTile][2]) {
+                          int tile, int np, v16f total[DirectTile][2]) {
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
   v16f table = qkTable(w);
   QK_UNROLL for (int t = 0; t < tile; ++t)
     total[t][0] = total[t][1] = (v16f)0.0f;
-  int64_t groups = qkCeilDiv(w->K, w->group), wide = w->stepColumns;
+  int64_t groups = qkCeilDiv(w->K, w->group);
   QK_NOUNROLL for (int64_t g = 0; g < groups; ++g) {
     int64_t first = g * w->group;
     int64_t columns = w->K % w->group == 0 ? w->group : qkMin(w->group, w->K - first);
-    v16f scale[2], min[2], sum[DirectTile][2][4];
-    QK_UNROLL for (int p = 0; p < 2; ++p) {
+    v16f scale[2], min[2], sum[DirectTile][2][8];
+    QK_UNROLL for (int p = 0; p < np; ++p) {
+      if (np == 1 && w->scale != QK_SCALE_NONE)
+        __builtin_prefetch(panels[p] + g * w->scaleBytes + Ahead);
       scale[p] = qkScale(w, panels[p], g);
       min[p] = w->hasMin ? qkMinOf(w, panels[p], g) : (v16f)0.0f;
       QK_UNROLL for (int t = 0; t < tile; ++t)
-        QK_UNROLL for (int c = 0; c < 4; ++c)
+        QK_UNROLL for (int c = 0; c < chainsOf(tile); ++c)
           sum[t][p][c] = (v16f)0.0f;
     }
-    int64_t step = first / wide, last = (first + columns) / wide;
-    if (wide == 1) {
-      /* One column a step: four steps, so that there are chains. */
-      QK_NOUNROLL for (; step + 4 <= last; step += 4)
-        QK_UNROLL for (int s = 0; s < 4; ++s) {
-          v16f rotated[DirectTile][2][4];
-          int c = tile == 1 ? s : tile == 2 ? s & 1 : 0;
-          QK_UNROLL for (int t = 0; t < tile; ++t)
-            QK_UNROLL for (int p = 0; p < 2; ++p)
-              rotated[t][p][0] = sum[t][p][c];
-          directStep(w, codes, step + s, 1, x, tile, table, scale, min, rotated);
-          QK_UNROLL for (int t = 0; t < tile; ++t)
-            QK_UNROLL for (int p = 0; p < 2; ++p)
-              sum[t][p][c] = rotated[t][p][0];
-        }
-    }
-    QK_NOUNROLL for (; step < last; ++step)
-      directStep(w, codes, step, (int)wide, x, tile, table, scale, min, sum);
-    QK_NOUNROLL for (int64_t j = 0; j < (first + columns) % wide; ++j) {
-      /* The last columns of a K that is no multiple of the step, one at a time. */
-      const uint8_t *at[2] = {codes[0] + step * w->stepBytes, codes[1] + step * w->stepBytes};
-      QK_UNROLL for (int p = 0; p < 2; ++p) {
-        v16f value = qkColumn(w, qkStep(w, at[p]), at[p], j, table);
-        if (w->hasMin)
-          value = vfma(value, scale[p], min[p]);
-        QK_UNROLL for (int t = 0; t < tile; ++t)
-          sum[t][p][0] = vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
-      }
-    }
+    directGroup(w, codes, first, columns, x, tile, np, table, scale, min, sum);
     QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < 2; ++p) {
-        v16f all = sum[t][p][0];
-        if (tile <= 2)
-          all += sum[t][p][1];
-        if (tile == 1)
-          all += sum[t][p][2] + sum[t][p][3];
+      QK_UNROLL for (int p = 0; p < np; ++p) {
+        QK_UNROLL for (int half = chainsOf(tile) / 2; half > 0; half /= 2)
+          QK_UNROLL for (int c = 0; c < half; ++c)
+            sum[t][p][c] += sum[t][p][c + half];
         if (w->hasMin || w->scale == QK_SCALE_NONE)
-          total[t][p] += all;
+          total[t][p] += sum[t][p][0];
         else
-          total[t][p] = vfma(all, scale[p], total[t][p]);
+          total[t][p] = vfma(sum[t][p][0], scale[p], total[t][p]);
       }
   }
 }
 
-QK_INLINE void directRows(const QkPanels *w, const uint8_t *const panels[2], const F32Input *x,
-                          const QkSink *sink, int64_t pair, int64_t first, int tile) {
+QK_INLINE void directRows(const QkPanels *w, const uint8_t *matrix, const F32Input *x,
+                          const QkSink *sink, int64_t panel, int64_t first, int tile, int np) {
+  const uint8_t *panels[2];
+  panels[0] = matrix + panel * w->panelBytes;
+  /* A last single panel is computed twice and stored once. */
+  int both = np == 2 && (w->panels % 2 == 0 || panel + 1 < w->panels);
+  panels[1] = both ? panels[0] + w->panelBytes : panels[0];
   const float *rows[DirectTile];
   v16f total[DirectTile][2];
   QK_UNROLL for (int t = 0; t < tile; ++t)
     rows[t] = rowOf(x, first + t);
-  directTile(w, panels, rows, tile, total);
+  directTile(w, panels, rows, tile, np, total);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
-    qkSink(sink, slotOf(x, first + t), pair * 2, total[t][0]);
-    if (w->panels % 2 == 0 || pair * 2 + 1 < w->panels)
-      qkSink(sink, slotOf(x, first + t), pair * 2 + 1, total[t][1]);
+    qkSink(sink, slotOf(x, first + t), panel, total[t][0]);
+    if (both)
+      qkSink(sink, slotOf(x, first + t), panel + 1, total[t][1]);
   }
 }
 
@@ -187,8 +202,12 @@ QK_INLINE void blockTile(const float *block, const F32Input *x, int64_t first, i
   }
 }
 
-QK_INLINE void blockRows(const QkPanels *w, const uint8_t *const panels[2], const F32Input *x,
+QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Input *x,
                          const QkSink *sink, int64_t pair, int64_t first, int64_t last) {
+  const uint8_t *panels[2];
+  panels[0] = matrix + pair * 2 * w->panelBytes;
+  int both = w->panels % 2 == 0 || pair * 2 + 1 < w->panels;
+  panels[1] = both ? panels[0] + w->panelBytes : panels[0];
   float block[(BlockColumns + 8) * 32] __attribute__((aligned(64)));
   float sums[BlockRows * 32] __attribute__((aligned(64)));
   v16f table = qkTable(w);
@@ -208,33 +227,34 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *const panels[2], cons
     QK_NOUNROLL for (int64_t row = begin; row < end; ++row) {
       const float *sum = sums + (row - begin) * 32;
       qkSink(sink, slotOf(x, row), pair * 2, vload(sum));
-      if (w->panels % 2 == 0 || pair * 2 + 1 < w->panels)
+      if (both)
         qkSink(sink, slotOf(x, row), pair * 2 + 1, vload(sum + 16));
     }
   }
 }
 
-/* Pairs [begin, end) of panels for rows [first, last). A last single panel is
- * computed twice and stored once. */
+/* Pairs [begin, end) of panels for rows [first, last). */
 QK_INLINE void f32Product(const QkPanels *w, const uint8_t *matrix, const F32Input *x,
                           const QkSink *sink, int64_t begin, int64_t end, int64_t first,
                           int64_t last) {
+  if (last - first == 1) {
+    int64_t stop = qkMin(end * 2, w->panels);
+    QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop; ++panel)
+      directRows(w, matrix, x, sink, panel, first, 1, 1);
+    return;
+  }
   QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
-    const uint8_t *panels[2];
-    panels[0] = matrix + pair * 2 * w->panelBytes;
-    panels[1] = w->panels % 2 == 0 || pair * 2 + 1 < w->panels ? panels[0] + w->panelBytes
-                                                               : panels[0];
     if (last - first >= DirectRows) {
-      blockRows(w, panels, x, sink, pair, first, last);
+      blockRows(w, matrix, x, sink, pair, first, last);
       continue;
     }
     int64_t row = first;
     QK_NOUNROLL for (; row + 4 <= last; row += 4)
-      directRows(w, panels, x, sink, pair, row, 4);
+      directRows(w, matrix, x, sink, pair * 2, row, 4, 2);
     QK_NOUNROLL for (; row + 2 <= last; row += 2)
-      directRows(w, panels, x, sink, pair, row, 2);
+      directRows(w, matrix, x, sink, pair * 2, row, 2, 2);
     if (row < last)
-      directRows(w, panels, x, sink, pair, row, 1);
+      directRows(w, matrix, x, sink, pair * 2, row, 1, 2);
   }
 }
 

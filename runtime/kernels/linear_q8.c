@@ -7,8 +7,9 @@
  * groups is larger, the inner sum takes only the finer scale and the coarser one
  * is applied when its group ends.
  *
- * One row reads each weight once, in order: decoding runs at memory speed. With
- * more rows the two panels stay in L1 while all rows pass.
+ * A single row takes one panel at a time, so that memory is read as one sequential
+ * stream, prefetched: decoding runs at memory speed. With more rows the two panels
+ * stay in L1 while all rows pass.
  *===----------------------------------------------------------------------===*/
 #include "panel.h"
 
@@ -36,39 +37,53 @@ typedef struct {
   const int32_t *sums;
 } Q8Row;
 
-enum { MaxTile = 6 };
+enum {
+  MaxTile = 6,
+  Ahead = 4096 /* bytes between what is read and what is prefetched */
+};
+
+QK_INLINE v16u weightStep(const uint8_t *at, int sequential) {
+  if (sequential)
+    __builtin_prefetch(at + Ahead);
+  return vloadu(at);
+}
 
 /* 32 columns at most (a full chunk has 32, or 16 where units have 16). */
 QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, const Q8Row *rows,
-                        int64_t column, int tile, int steps, v16i acc[MaxTile][2]) {
+                        int64_t column, int tile, int np, int steps,
+                        v16i acc[MaxTile][2]) {
   if (q->w.element == QK_U4) {
     nibbleSum sum[MaxTile][2];
     QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < 2; ++p)
+      QK_UNROLL for (int p = 0; p < np; ++p)
         sum[t][p] = nibbleBegin(acc[t][p]);
     QK_UNROLL for (int s = 0; s < steps; ++s) {
-      v16u w[2] = {vloadu(codes[0] + at + s * 64), vloadu(codes[1] + at + s * 64)};
+      v16u w[2];
+      QK_UNROLL for (int p = 0; p < np; ++p)
+        w[p] = weightStep(codes[p] + at + s * 64, np == 1);
       QK_UNROLL for (int h = 0; h < 2; ++h)
         QK_UNROLL for (int t = 0; t < tile; ++t) {
           int32_t a;
           __builtin_memcpy(&a, rows[t].codes + column + s * 8 + h * 4, 4);
-          QK_UNROLL for (int p = 0; p < 2; ++p) {
+          QK_UNROLL for (int p = 0; p < np; ++p) {
             v64b nibbles = (v64b)(h == 0 ? w[p] & 0x0f0f0f0fu : (w[p] >> 4) & 0x0f0f0f0fu);
             sum[t][p] = nibbleDot(sum[t][p], nibbles, a);
           }
         }
     }
     QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < 2; ++p)
+      QK_UNROLL for (int p = 0; p < np; ++p)
         acc[t][p] = nibbleEnd(sum[t][p], acc[t][p]);
     return;
   }
   QK_UNROLL for (int s = 0; s < steps; ++s) {
-    v64b w[2] = {(v64b)vloadu(codes[0] + at + s * 64), (v64b)vloadu(codes[1] + at + s * 64)};
+    v64b w[2];
+    QK_UNROLL for (int p = 0; p < np; ++p)
+      w[p] = (v64b)weightStep(codes[p] + at + s * 64, np == 1);
     QK_UNROLL for (int t = 0; t < tile; ++t) {
       int32_t a;
       __builtin_memcpy(&a, rows[t].codes + column + s * 4, 4);
-      QK_UNROLL for (int p = 0; p < 2; ++p)
+      QK_UNROLL for (int p = 0; p < np; ++p)
         acc[t][p] = dot4(acc[t][p], w[p], a);
     }
   }
@@ -76,7 +91,7 @@ QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, 
 
 /* The integer sums of unit u, zero point included. */
 QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *rows, int64_t u,
-                       int tile, v16i acc[MaxTile][2]) {
+                       int tile, int np, v16i acc[MaxTile][2]) {
   int64_t K = q->w.K, first = u * q->unit;
   int64_t columns = K % q->unit == 0 ? q->unit : qkMin(q->unit, K - first);
   int64_t wide = q->w.stepColumns;
@@ -89,16 +104,16 @@ QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
   int chunk = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? 16 : (int)wide;
   int64_t done = 0;
   QK_NOUNROLL for (; done + chunk <= columns; done += chunk)
-    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, (int)(chunk / wide),
-             acc);
+    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np,
+             (int)(chunk / wide), acc);
   QK_NOUNROLL for (; done < columns; done += wide)
-    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, 1, acc);
+    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, acc);
 }
 
-/* Columns of 32 outputs for `tile` rows. */
+/* The outputs of np panels for `tile` rows. */
 QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *rows, int tile,
-                      v16f total[MaxTile][2]) {
-  const uint8_t *codes[2] = {panels[0] + q->w.codesAt, panels[1] + q->w.codesAt};
+                      int np, v16f total[MaxTile][2]) {
+  const uint8_t *codes[2] = {panels[0] + q->w.codesAt, panels[np - 1] + q->w.codesAt};
   int64_t outer = qkMax(q->actGroup, q->w.group);
   int64_t inside = qkCeilDiv(outer, q->unit); /* units in an outer group */
   int coarseWeights = q->w.group > q->actGroup;
@@ -112,10 +127,12 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *
       part[t][0] = part[t][1] = (v16f)0.0f;
     QK_NOUNROLL for (int64_t u = first; u < end; ++u) {
       v16i acc[MaxTile][2];
-      dotUnit(q, codes, rows, u, tile, acc);
+      dotUnit(q, codes, rows, u, tile, np, acc);
       int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u : inside == 1 ? u : o;
-      QK_UNROLL for (int p = 0; p < 2; ++p) {
+      QK_UNROLL for (int p = 0; p < np; ++p) {
         v16f scale = (v16f)1.0f, min = (v16f)0.0f;
+        if (np == 1 && !coarseWeights)
+          __builtin_prefetch(panels[p] + weightGroup * q->w.scaleBytes + Ahead);
         if (!coarseWeights)
           scale = qkScale(&q->w, panels[p], weightGroup);
         if (q->w.hasMin)
@@ -139,7 +156,7 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *
     }
     if (inside == 1)
       continue;
-    QK_UNROLL for (int p = 0; p < 2; ++p) {
+    QK_UNROLL for (int p = 0; p < np; ++p) {
       v16f scale = coarseWeights ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
       QK_UNROLL for (int t = 0; t < tile; ++t)
         total[t][p] = vfma(part[t][p], coarseWeights ? scale : (v16f)rows[t].scales[o], total[t][p]);
@@ -157,8 +174,13 @@ typedef struct {
   int64_t inDivisor;
 } Q8Input;
 
-QK_INLINE void q8Rows(const Q8 *q, const uint8_t *const panels[2], const Q8Input *x,
-                      const QkSink *sink, int64_t pair, int64_t first, int tile) {
+QK_INLINE void q8Rows(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
+                      int64_t panel, int64_t first, int tile, int np) {
+  const uint8_t *panels[2];
+  panels[0] = matrix + panel * q->w.panelBytes;
+  /* A last single panel is computed twice and stored once. */
+  int both = np == 2 && (q->w.panels % 2 == 0 || panel + 1 < q->w.panels);
+  panels[1] = both ? panels[0] + q->w.panelBytes : panels[0];
   Q8Row rows[MaxTile];
   int64_t slots[MaxTile];
   v16f total[MaxTile][2];
@@ -169,30 +191,31 @@ QK_INLINE void q8Rows(const Q8 *q, const uint8_t *const panels[2], const Q8Input
     rows[t].scales = x->scales + row * q->actGroups;
     rows[t].sums = x->sums + row * q->sumGroups;
   }
-  q8Tile(q, panels, rows, tile, total);
+  q8Tile(q, panels, rows, tile, np, total);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
-    qkSink(sink, slots[t], pair * 2, total[t][0]);
-    if (q->w.panels % 2 == 0 || pair * 2 + 1 < q->w.panels)
-      qkSink(sink, slots[t], pair * 2 + 1, total[t][1]);
+    qkSink(sink, slots[t], panel, total[t][0]);
+    if (both)
+      qkSink(sink, slots[t], panel + 1, total[t][1]);
   }
 }
 
-/* Pairs [begin, end) of panels for rows [0, n). Where the last pair has one panel
- * only, it is computed twice and stored once. */
+/* Pairs [begin, end) of panels for rows [firstRow, lastRow). */
 QK_INLINE void q8Product(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
                          int64_t begin, int64_t end, int64_t firstRow, int64_t lastRow) {
+  if (lastRow - firstRow == 1) {
+    int64_t last = qkMin(end * 2, q->w.panels);
+    QK_NOUNROLL for (int64_t panel = begin * 2; panel < last; ++panel)
+      q8Rows(q, matrix, x, sink, panel, firstRow, 1, 1);
+    return;
+  }
   QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
-    const uint8_t *panels[2];
-    panels[0] = matrix + pair * 2 * q->w.panelBytes;
-    panels[1] = q->w.panels % 2 == 0 || pair * 2 + 1 < q->w.panels ? panels[0] + q->w.panelBytes
-                                                                   : panels[0];
     int64_t row = firstRow;
     QK_NOUNROLL for (; row + 6 <= lastRow; row += 6)
-      q8Rows(q, panels, x, sink, pair, row, 6);
+      q8Rows(q, matrix, x, sink, pair * 2, row, 6, 2);
     QK_NOUNROLL for (; row + 3 <= lastRow; row += 3)
-      q8Rows(q, panels, x, sink, pair, row, 3);
+      q8Rows(q, matrix, x, sink, pair * 2, row, 3, 2);
     QK_NOUNROLL for (; row < lastRow; ++row)
-      q8Rows(q, panels, x, sink, pair, row, 1);
+      q8Rows(q, matrix, x, sink, pair * 2, row, 1, 2);
   }
 }
 

@@ -73,7 +73,20 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
                        StringAttr::get(&getContext(), printTreatment(treatment)));
       ++treated;
     }
+    record(sites);
     return checkTies(sites);
+  }
+
+  /// What was decided, for recipes and reports: later stages fuse the ops away.
+  void record(llvm::ArrayRef<Site> sites) {
+    SmallVector<Attribute> names;
+    NamedAttrList treatments;
+    for (const Site &site : sites) {
+      names.push_back(StringAttr::get(&getContext(), site.name));
+      treatments.set(site.name, site.op->getAttr(treatmentAttr));
+    }
+    getOperation()->setAttr("qp.sites", ArrayAttr::get(&getContext(), names));
+    getOperation()->setAttr("qp.treatments", treatments.getDictionary(&getContext()));
   }
 
   llvm::Expected<std::vector<Treatment>> wantedTreatments(llvm::ArrayRef<Site> sites) {

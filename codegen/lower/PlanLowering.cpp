@@ -37,7 +37,7 @@ LogicalResult PlanLowering::run() {
   SmallVector<NamedAttribute> attributes = {
       attr("vocabulary", number("vocabulary")),
       attr("hidden", number("hidden")),
-      attr("context", context),
+      attr("max_context", context),
       attr("max_tokens", std::min(sizes.maxTokens, context)),
       attr("kv_page_tokens", sizes.pageTokens),
       attr("kv_page_bytes", std::max<int64_t>(64, sizes.pageTokens * kvColumns * elementBytes)),

@@ -143,6 +143,16 @@ public:
     return llvm::Error::success();
   }
 
+  /// One matrix, rounded as `trial` says, to the sink at its place.
+  llvm::Error packOne(plan::WeightOp op, const TrialRounding &trial) {
+    auto view = store.open(op.getSource());
+    if (!view)
+      return view.takeError();
+    Job job{op, std::move(*view), llvm::cantFail(parseFormat(op.getFormat())), trial.format,
+            trial.mse ? ScaleRule::Mse : ScaleRule::Max, trial.importance, 1};
+    return packJob(job);
+  }
+
 private:
   llvm::Error pack(plan::WeightOp op) {
     auto details = op.getDetails();
@@ -184,6 +194,11 @@ private:
         job.importance = options.importance(
             llvm::cast<mlir::StringAttr>((*op.getSites())[0]).getValue());
     }
+    return packJob(job);
+  }
+
+  llvm::Error packJob(Job &job) {
+    plan::WeightOp op = job.op;
     if (auto details = op.getDetails())
       if (auto count = details->getAs<mlir::IntegerAttr>("experts"))
         job.experts = count.getInt();
@@ -258,4 +273,83 @@ private:
 llvm::Error qplan::packWeights(plan::ProgramOp program, WeightStore &store,
                                const PackOptions &options, const WeightSink &sink) {
   return Packer(store, options, sink).run(program);
+}
+
+llvm::Expected<std::vector<uint8_t>> qplan::packTrial(plan::WeightOp weight, WeightStore &store,
+                                                      const TrialRounding &rounding,
+                                                      unsigned threads) {
+  std::vector<uint8_t> bytes(size_t(weight.getBytes()));
+  uint64_t start = *weight.getOffset();
+  WeightSink sink = [&](uint64_t offset, llvm::ArrayRef<uint8_t> part) {
+    std::copy(part.begin(), part.end(), bytes.begin() + int64_t(offset - start));
+    return llvm::Error::success();
+  };
+  PackOptions options;
+  options.threads = threads;
+  if (auto error = Packer(store, options, sink).packOne(weight, rounding))
+    return std::move(error);
+  return bytes;
+}
+
+llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &store,
+                                            const TrialRounding &rounding,
+                                            llvm::ArrayRef<float> columnWeights,
+                                            unsigned threads) {
+  auto view = store.open(weight.getSource());
+  if (!view)
+    return view.takeError();
+  int64_t rows = view->rows(), columns = view->columns();
+  Job job{weight, *view, FormatId::F32, {}, ScaleRule::Max, nullptr, 1};
+  auto scale = tensorScale(job, rounding.format);
+  if (!scale)
+    return scale.takeError();
+  const Codec &codec = codecFor(rounding.format);
+  std::vector<double> sums(size_t(rows), 0.0); // summed in row order: independent of threads
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::optional<llvm::Error> firstError;
+  auto work = [&] {
+    std::vector<float> row(columns), back(columns);
+    std::vector<uint8_t> encoded(codec.bytesPerRow(columns));
+    for (int64_t r; (r = next++) < rows;) {
+      EncodeOptions options;
+      options.rule = rounding.mse ? ScaleRule::Mse : ScaleRule::Max;
+      options.importance =
+          rounding.mse && rounding.importance ? rounding.importance->data() : nullptr;
+      options.tensor = *scale;
+      options.subject = view->text();
+      options.row = r;
+      llvm::Error error = view->readRows(r, 1, row.data());
+      if (!error)
+        error = codec.encodeRow(row.data(), columns, options, encoded.data());
+      if (error) {
+        std::lock_guard<std::mutex> lock(mutex);
+        if (firstError)
+          llvm::consumeError(std::move(error));
+        else
+          firstError = std::move(error);
+        next = rows;
+        return;
+      }
+      codec.decodeRow(encoded.data(), columns, back.data(), *scale);
+      double sum = 0;
+      for (int64_t j = 0; j < columns; ++j) {
+        double difference = double(row[j]) - back[j];
+        sum += columnWeights[j] * difference * difference;
+      }
+      sums[r] = sum;
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (unsigned t = 1; t < threads; ++t)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+  if (firstError)
+    return std::move(*firstError);
+  double total = 0;
+  for (double sum : sums)
+    total += sum;
+  return total;
 }

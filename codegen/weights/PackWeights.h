@@ -30,6 +30,22 @@ struct PackOptions {
 llvm::Error packWeights(plan::ProgramOp program, WeightStore &store, const PackOptions &options,
                         const WeightSink &sink);
 
+/// A trial: `weight` as it would be after rounding to `format`, in the plan's own format.
+struct TrialRounding {
+  FormatId format;
+  bool mse = false;                             ///< method mse instead of the largest magnitude
+  const std::vector<float> *importance = nullptr; ///< as PackOptions::importance
+};
+
+/// The packed bytes of one weight, all of them at once.
+llvm::Expected<std::vector<uint8_t>> packTrial(plan::WeightOp weight, WeightStore &store,
+                                               const TrialRounding &rounding, unsigned threads);
+
+/// Sum over rows and columns of columnWeights[j] * (w - rounded(w))^2.
+llvm::Expected<double> roundingError(plan::WeightOp weight, WeightStore &store,
+                                     const TrialRounding &rounding,
+                                     llvm::ArrayRef<float> columnWeights, unsigned threads);
+
 } // namespace qplan
 
 #endif // QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H

@@ -1,0 +1,170 @@
+//===- Calibrate.cpp - what enters each site ------------------------------===//
+//
+// Statistics of a calibration text: read from a file that fits, or made by
+// running the model with observers.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/driver/Calibrator.h"
+#include "codegen/lower/Passes.h"
+#include "codegen/plan/Passes.h"
+#include "ir/Failure.h"
+#include "passes/Sites.h"
+#include "qplan/text.h"
+
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/MemoryBuffer.h>
+#include <mlir/Pass/PassManager.h>
+
+using namespace mlir;
+using namespace qplan;
+
+llvm::Expected<std::vector<std::vector<int32_t>>>
+qplan::calibrationWindows(const Checkpoint &source, const std::string &path, int64_t samples,
+                          int64_t length, std::string *textHash) {
+  auto file = llvm::MemoryBuffer::getFile(path);
+  if (!file)
+    return inputError("--calib {}: cannot read: {}", path, file.getError().message());
+  llvm::StringRef text = (*file)->getBuffer();
+  if (textHash)
+    *textHash = calibrationTextHash(text);
+  auto json = tokenizerOf(source);
+  if (!json)
+    return json.takeError();
+  if (json->empty())
+    return inputError("{}: calibration needs a tokenizer, and the checkpoint has none "
+                      "(tokenizer.json)",
+                      source.path());
+  qplan_text_error error;
+  qplan_tokenizer *tokenizer = nullptr;
+  std::string name = source.path() + " (tokenizer)";
+  if (int32_t status = qplan_tokenizer_parse(json->data(), json->size(), name.c_str(), &tokenizer,
+                                             &error))
+    return llvm::make_error<Failure>(ExitStatus(status), error.message);
+  int32_t *ids = nullptr;
+  size_t count = 0;
+  int32_t status =
+      qplan_tokenizer_encode(tokenizer, text.data(), text.size(), 0, &ids, &count, &error);
+  qplan_tokenizer_free(tokenizer);
+  if (status)
+    return llvm::make_error<Failure>(ExitStatus(status), error.message);
+  std::vector<std::vector<int32_t>> windows;
+  for (int64_t i = 0; i < samples && size_t((i + 1) * length) <= count; ++i)
+    windows.emplace_back(ids + i * length, ids + (i + 1) * length);
+  qplan_text_free(ids);
+  if (windows.empty())
+    return inputError("--calib {}: {} tokens are too few for one sample of {}; give a longer "
+                      "text or a smaller --calib-length",
+                      path, count, length);
+  return windows;
+}
+
+namespace {
+
+/// Reads one observer's memory; the layout is that of `observe` in Kernels.inc.
+SiteStatistics readObserver(const uint8_t *memory, int64_t columns) {
+  SiteStatistics out;
+  auto at = [&](auto &value, int64_t offset) { std::memcpy(&value, memory + offset, sizeof value); };
+  int64_t sums = (columns * 4 + 7) / 8 * 8;
+  int64_t rows = 0;
+  at(rows, sums + columns * 16);
+  out.rows = uint64_t(rows);
+  double count = std::max<double>(double(rows), 1);
+  for (int64_t j = 0; j < columns; ++j) {
+    float largest;
+    double magnitude, square;
+    at(largest, j * 4);
+    at(magnitude, sums + j * 8);
+    at(square, sums + columns * 8 + j * 8);
+    out.absMax.push_back(largest);
+    out.meanAbs.push_back(float(magnitude / count));
+    out.meanSquare.push_back(float(square / count));
+  }
+  return out;
+}
+
+} // namespace
+
+llvm::Error Compiler::calibrate() {
+  if (options.calibration.empty()) {
+    if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
+      return usageError("these treatments need calibration: give --calib TEXT, or --statistics "
+                        "with a file that exists");
+    auto read = readStatistics(options.statistics);
+    if (!read)
+      return read.takeError();
+    if (read->key.modelHash != source->contentHash())
+      return inputError("--statistics {}: made for another model ({}), this one is {}",
+                        options.statistics, read->key.modelHash, source->contentHash());
+    statistics = std::move(*read);
+    return llvm::Error::success();
+  }
+  std::string hash;
+  auto windows = calibrationWindows(*source, options.calibration, options.samples, options.length,
+                                    &hash);
+  if (!windows)
+    return windows.takeError();
+  StatisticsKey key{source->contentHash(), hash, uint64_t(windows->size()),
+                    uint64_t(options.length)};
+  if (!options.statistics.empty() && llvm::sys::fs::exists(options.statistics)) {
+    auto read = readStatistics(options.statistics);
+    if (!read)
+      return read.takeError();
+    if (auto error = read->checkFits(key, options.statistics))
+      return error;
+    statistics = std::move(*read);
+    return llvm::Error::success();
+  }
+
+  auto module = import("f32");
+  if (!module)
+    return module.takeError();
+  // Sites that read one value share an observer, named after the first.
+  llvm::DenseMap<Value, std::string> first;
+  std::vector<std::pair<std::string, std::string>> sharers;
+  for (const Site &site : collectSites(**module))
+    if (Value input = site.input()) {
+      std::string &name = first.try_emplace(input, site.name).first->second;
+      sharers.push_back({site.name, name});
+    }
+  auto passes = [&](OpPassManager &manager) {
+    manager.addPass(createInsertObservers());
+    manager.addPass(createFuse());
+    manager.addPass(createLowerToPlan());
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
+  };
+  if (auto error = runPasses(**module, "calibrate", passes))
+    return error;
+  auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
+  if (!live)
+    return live.takeError();
+  for (auto [i, window] : llvm::enumerate(*windows)) {
+    if (auto error = (*live)->run(window, nullptr))
+      return error;
+    progress.update("calibrate", i + 1, windows->size());
+  }
+  Statistics made;
+  made.key = key;
+  std::map<std::string, SiteStatistics> observed;
+  for (Attribute attr : (*live)->program()->getAttrOfType<ArrayAttr>("observers")) {
+    auto entry = cast<DictionaryAttr>(attr);
+    std::string name = entry.getAs<StringAttr>("site").getValue().str();
+    SiteStatistics site =
+        readObserver((*live)->statistics() + entry.getAs<IntegerAttr>("offset").getInt(),
+                     entry.getAs<IntegerAttr>("columns").getInt());
+    for (float value : site.meanSquare)
+      if (!std::isfinite(value))
+        return inputError("site {}: its input becomes NaN or infinite on the calibration text; "
+                          "the weights are broken or overflow f32",
+                          name);
+    observed[name] = std::move(site);
+  }
+  for (const auto &[name, source] : sharers)
+    if (auto found = observed.find(source); found != observed.end())
+      made.sites[name] = found->second;
+  statistics = std::move(made);
+  if (!options.statistics.empty())
+    return writeStatistics(*statistics, options.statistics);
+  return llvm::Error::success();
+}

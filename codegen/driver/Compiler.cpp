@@ -1,0 +1,286 @@
+//===- Compiler.cpp - the stages of a compilation -------------------------===//
+//
+// The only file that decides the order of stages.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/driver/Compiler.h"
+
+#include "codegen/driver/Calibrator.h"
+#include "codegen/lower/Passes.h"
+#include "codegen/package/HeaderWriter.h"
+#include "codegen/package/PackageWriter.h"
+#include "codegen/plan/Passes.h"
+#include "codegen/weights/PackWeights.h"
+#include "ir/Failure.h"
+#include "qplan/runtime.h"
+
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/raw_ostream.h>
+#include <mlir/Dialect/Func/IR/FuncOps.h>
+#include <mlir/Dialect/LLVMIR/LLVMDialect.h>
+#include <mlir/IR/Diagnostics.h>
+#include <mlir/Pass/PassManager.h>
+
+using namespace mlir;
+using namespace qplan;
+
+Compiler::~Compiler() = default;
+
+llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions options,
+                                                           ProgressSink progress) {
+  if (auto error = checkModelName(options.name))
+    return std::move(error);
+  int chosen = !options.quant.empty() + !options.automatic.empty() + !options.recipe.empty();
+  if (chosen > 1)
+    return usageError("--quant, --auto and --recipe exclude each other; give one of them");
+  if (!options.automatic.empty() && options.effectiveBits <= 0)
+    return usageError("--auto needs a budget: --effective-bits B, for example 4.8");
+  auto target = parseTarget(options.target);
+  if (!target)
+    return target.takeError();
+  auto checkpoint = openCheckpoint(options.model);
+  if (!checkpoint)
+    return checkpoint.takeError();
+
+  std::unique_ptr<Compiler> compiler(new Compiler);
+  compiler->options = std::move(options);
+  compiler->progress = std::move(progress);
+  compiler->chosenTarget = std::move(*target);
+  compiler->source = std::move(*checkpoint);
+  for (const std::string &warning : compiler->source->warnings())
+    compiler->progress.note("note: " + warning);
+  CompileOptions &own = compiler->options;
+  if (!own.threads)
+    own.threads = unsigned(qplan_cpu_count());
+  compiler->blobs = own.dumpDirectory.empty()
+                        ? std::make_unique<BlobStore>()
+                        : std::make_unique<BlobStore>(own.dumpDirectory + "/blobs");
+  compiler->weights = std::make_unique<WeightStore>(*compiler->source, *compiler->blobs);
+  compiler->registry.insert<qp::QpDialect, plan::PlanDialect, func::FuncDialect,
+                            LLVM::LLVMDialect>();
+  compiler->context =
+      std::make_unique<MLIRContext>(compiler->registry, MLIRContext::Threading::DISABLED);
+  compiler->context->loadAllAvailableDialects();
+  return compiler;
+}
+
+llvm::Expected<OwningOpRef<ModuleOp>> Compiler::import(llvm::StringRef kvFormat) {
+  ImportOptions importing;
+  importing.context = options.context;
+  importing.name = options.name;
+  importing.kvFormat = kvFormat.str();
+  return importModel(*context, *source, importing);
+}
+
+llvm::Error Compiler::dump(ModuleOp module, llvm::StringRef stage) {
+  if (options.dumpDirectory.empty())
+    return llvm::Error::success();
+  if (auto code = llvm::sys::fs::create_directories(options.dumpDirectory))
+    return machineError("--dump-ir {}: cannot make the folder: {}", options.dumpDirectory,
+                        code.message());
+  std::string path = fmt::format("{}/{:02}-{}.mlir", options.dumpDirectory, ++stageNumber,
+                                 stage.str());
+  std::error_code code;
+  llvm::raw_fd_ostream out(path, code);
+  if (code)
+    return machineError("--dump-ir: cannot write {}: {}", path, code.message());
+  OpPrintingFlags flags;
+  flags.enableDebugInfo(true, /*prettyForm=*/false);
+  module->print(out, flags);
+  out.close();
+  if (out.has_error())
+    return machineError("--dump-ir: cannot write {}: {}", path, out.error().message());
+  return llvm::Error::success();
+}
+
+llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
+                                llvm::function_ref<void(OpPassManager &)> build) {
+  std::string errors;
+  ScopedDiagnosticHandler handler(context.get(), [&](Diagnostic &diagnostic) {
+    std::string text = diagnostic.str();
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+      errors += (errors.empty() ? "" : "; ") + text;
+    else
+      progress.note(text);
+    return success();
+  });
+  PassManager manager(context.get());
+  build(manager);
+  if (failed(manager.run(module)))
+    return usageError("{}: {}", stage.str(), errors);
+  return dump(module, stage);
+}
+
+bool Compiler::needsStatistics() const {
+  if (!options.automatic.empty())
+    return true;
+  auto needs = [](const Treatment &treatment) {
+    return treatment.method == Method::SmoothQuant ||
+           (treatment.activation && formatInfo(*treatment.activation).perTensor);
+  };
+  if (recipe)
+    return llvm::any_of(recipe->rules, [&](const RecipeRule &r) { return needs(r.treatment); });
+  if (options.quant.empty())
+    return false;
+  auto treatment = parseTreatment(options.quant);
+  if (!treatment) {
+    llvm::consumeError(treatment.takeError()); // reported where it is assigned
+    return false;
+  }
+  return needs(*treatment);
+}
+
+llvm::Error Compiler::transform(ModuleOp module) {
+  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr, recipe ? &*recipe : nullptr};
+  AssignTreatmentsOptions assigning;
+  assigning.quant = options.quant;
+  assigning.sites = options.sites;
+  assigning.fallback = options.fallback;
+  assigning.untie = options.untie;
+  auto stage = [&](llvm::StringRef name, std::unique_ptr<Pass> pass) {
+    return runPasses(module, name,
+                     [&](OpPassManager &manager) { manager.addPass(std::move(pass)); });
+  };
+  if (auto error = stage("assign", createAssignTreatments(inputs, assigning)))
+    return error;
+  if (auto error = stage("transform", createFoldSmoothQuant(inputs)))
+    return error;
+  if (auto error = stage("quantize", createInsertQdq(inputs)))
+    return error;
+  if (options.qdq)
+    return llvm::Error::success();
+  return stage("fuse", createFuse());
+}
+
+llvm::Error Compiler::lower(ModuleOp module) {
+  return runPasses(module, "plan", [&](OpPassManager &manager) {
+    LowerToPlanOptions lowering;
+    lowering.maxTokens = options.maxTokens;
+    manager.addPass(createLowerToPlan(lowering));
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
+  });
+}
+
+llvm::Expected<std::string> Compiler::run(EmitStage stage) {
+  if (!options.recipe.empty()) {
+    auto read = readRecipe(options.recipe);
+    if (!read)
+      return read.takeError();
+    if (auto error = read->checkModel(source->contentHash()))
+      return std::move(error);
+    recipe = std::move(*read);
+  }
+  if (needsStatistics())
+    if (auto error = calibrate())
+      return std::move(error);
+  if (!options.automatic.empty())
+    if (auto error = choose())
+      return std::move(error);
+
+  // Keys and values are kept exact in plans that are exact otherwise.
+  bool exact = options.quant == "f32" || (options.quant.empty() && !recipe && !source->gguf());
+  std::string kvFormat = !options.kvCache.empty() ? options.kvCache : exact ? "f32" : "f16";
+  auto module = import(kvFormat);
+  if (!module)
+    return module.takeError();
+  auto print = [&](ModuleOp op) {
+    std::string text;
+    llvm::raw_string_ostream(text) << op;
+    return text;
+  };
+  if (auto error = dump(**module, "import"))
+    return std::move(error);
+  if (auto error = transform(**module))
+    return std::move(error);
+  if (!options.saveRecipe.empty() || stage == EmitStage::Recipe) {
+    auto text = recipeOf(**module, *source, options, recipe ? &*recipe : nullptr);
+    if (!text)
+      return text.takeError();
+    if (!options.saveRecipe.empty())
+      if (auto error = writeRecipe(*text, options.saveRecipe))
+        return std::move(error);
+    if (stage == EmitStage::Recipe)
+      return printRecipe(*text);
+  }
+  if (stage == EmitStage::Qp)
+    return print(**module);
+  if (auto error = lower(**module))
+    return std::move(error);
+  if (stage == EmitStage::Plan)
+    return print(**module);
+  if (stage == EmitStage::Package) {
+    if (auto error = writePackage(**module))
+      return std::move(error);
+    return std::string();
+  }
+  EmitOptions emitting;
+  emitting.object = stage == EmitStage::Object;
+  emitting.sharedObject = false;
+  emitting.llvmText = stage == EmitStage::Llvm;
+  emitting.assembly = stage == EmitStage::Assembly;
+  auto emitted = emitModel(**module, chosenTarget, emitting);
+  if (!emitted)
+    return emitted.takeError();
+  if (stage == EmitStage::Object)
+    return std::string(emitted->object.begin(), emitted->object.end());
+  return stage == EmitStage::Llvm ? emitted->llvmText : emitted->assembly;
+}
+
+llvm::Error Compiler::writePackage(ModuleOp module) {
+  plan::ProgramOp program = *module.getOps<plan::ProgramOp>().begin();
+  auto package = PackageWriter::create(options.output);
+  if (!package)
+    return package.takeError();
+  // What the tokenizer lacks is better known before the long work.
+  auto tokenizer = tokenizerOf(*source);
+  if (!tokenizer)
+    return tokenizer.takeError();
+
+  progress.update("code", 0, 1);
+  EmitOptions emitting;
+  auto emitted = emitModel(module, chosenTarget, emitting);
+  if (!emitted)
+    return emitted.takeError();
+  progress.update("code", 1, 1);
+
+  uint64_t total = *program.getWeightBytes();
+  if (auto error = (*package)->beginWeights(total))
+    return error;
+  PackOptions packing;
+  packing.threads = options.threads;
+  packing.progress = [&](uint64_t done, uint64_t all) { progress.update("weights", done, all); };
+  if (statistics)
+    packing.importance = [&](llvm::StringRef site) -> const std::vector<float> * {
+      auto found = statistics->sites.find(site.str());
+      return found == statistics->sites.end() ? nullptr : &found->second.meanSquare;
+    };
+  auto sink = [&](uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
+    return (*package)->writeWeights(offset, bytes);
+  };
+  if (auto error = packWeights(program, *weights, packing, sink))
+    return error;
+  if (auto error = (*package)->finishWeights())
+    return error;
+  auto add = [&](llvm::StringRef name, llvm::StringRef contents) {
+    return contents.empty() ? llvm::Error::success() : (*package)->addFile(name, contents);
+  };
+  auto text = [](const llvm::SmallVector<char, 0> &bytes) {
+    return llvm::StringRef(bytes.data(), bytes.size());
+  };
+  auto header = writeModelHeader(headerOf(program, *emitted, emitting.producer));
+  if (!header)
+    return header.takeError();
+  auto manifest = manifestOf(module, program, *emitted, *source, options);
+  if (!manifest)
+    return manifest.takeError();
+  for (auto &[name, contents] :
+       {std::pair<llvm::StringRef, llvm::StringRef>{"model.o", text(emitted->object)},
+        {"model.so", text(emitted->sharedObject)},
+        {"model.h", *header},
+        {"tokenizer.json", *tokenizer}})
+    if (auto error = add(name, contents))
+      return error;
+  return (*package)->commit(*manifest);
+}

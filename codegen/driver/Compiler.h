@@ -1,0 +1,111 @@
+//===- Compiler.h - from a checkpoint to a plan package ----------*- C++ -*-===//
+//
+// The compiler as a library: the stages of design.md in their order, each of
+// which can be dumped and replayed in qplan-opt. `qplan compile` is a thin shell
+// around it.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_CODEGEN_DRIVER_COMPILER_H
+#define QPLAN_CODEGEN_DRIVER_COMPILER_H
+
+#include "codegen/cpu/Cpu.h"
+#include "codegen/plan/PlanOps.h"
+#include "ir/models/Architecture.h"
+#include "ir/weights/WeightStore.h"
+#include "passes/Passes.h"
+
+#include <functional>
+#include <mlir/IR/MLIRContext.h>
+
+namespace qplan {
+
+/// What to compile and how: the options of the command line, by their names there.
+struct CompileOptions {
+  std::string model;               ///< path of the checkpoint
+  std::string output;              ///< m.qplan
+  std::string name = "model";      ///< symbol prefix
+  std::string target = "cpu";
+  std::string quant;               ///< one treatment for all sites in scope
+  std::string automatic;           ///< treatments to choose among, or "all"
+  double effectiveBits = 0;        ///< budget of the choice
+  bool modeloptBits = false;       ///< count bits as ModelOpt does
+  std::string activations = "any"; ///< "16", "8", "any": what the choice may do
+  std::string groups;              ///< "qkv,gate_up": sites tied together
+  std::string sites = "layers";
+  std::string recipe, saveRecipe;
+  std::string fallback;
+  bool untie = false;
+  std::string statistics;          ///< statistics file: read if it fits, else made
+  std::string calibration;         ///< text file
+  int64_t samples = 128, length = 512;
+  std::string kvCache;             ///< format of cached keys and values; empty: as fits
+  int64_t context = 0;
+  unsigned threads = 0;
+  std::string dumpDirectory;
+  bool qdq = false;                ///< compile the QDQ form in f32 instead of fused kernels
+  int64_t maxTokens = 512;
+};
+
+/// Where to stop: design.md's --emit.
+enum class EmitStage { Package, Qp, Recipe, Plan, Llvm, Assembly, Object };
+
+/// Told about long work: a title, and how much of it is done.
+struct ProgressSink {
+  std::function<void(llvm::StringRef title, uint64_t done, uint64_t total)> update =
+      [](llvm::StringRef, uint64_t, uint64_t) {};
+  std::function<void(llvm::StringRef line)> note = [](llvm::StringRef) {};
+};
+
+/// One compilation. Members are filled stage by stage; each stage needs those before it.
+class Compiler {
+public:
+  static llvm::Expected<std::unique_ptr<Compiler>> create(CompileOptions options,
+                                                          ProgressSink progress);
+  ~Compiler();
+
+  /// Runs all stages and writes the package, or stops at `stage` and returns its text
+  /// or bytes.
+  llvm::Expected<std::string> run(EmitStage stage);
+
+  const Checkpoint &checkpoint() const { return *source; }
+  const Target &target() const { return chosenTarget; }
+
+private:
+  Compiler() = default;
+
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef kvFormat);
+  llvm::Error calibrate();
+  llvm::Error choose();
+  llvm::Error transform(mlir::ModuleOp module);
+  llvm::Error lower(mlir::ModuleOp module);
+  llvm::Error writePackage(mlir::ModuleOp module);
+  llvm::Error runPasses(mlir::ModuleOp module, llvm::StringRef stage,
+                        llvm::function_ref<void(mlir::OpPassManager &)> build);
+  llvm::Error dump(mlir::ModuleOp module, llvm::StringRef stage);
+  /// Whether any wanted treatment needs to know what enters sites.
+  bool needsStatistics() const;
+
+  CompileOptions options;
+  ProgressSink progress;
+  mlir::DialectRegistry registry;
+  std::unique_ptr<mlir::MLIRContext> context;
+  std::unique_ptr<Checkpoint> source;
+  std::unique_ptr<BlobStore> blobs;
+  std::unique_ptr<WeightStore> weights;
+  Target chosenTarget;
+  std::optional<Statistics> statistics;
+  std::optional<Recipe> recipe;
+  unsigned stageNumber = 0;
+};
+
+/// Text of tokenizer.json for a checkpoint: its own file, or made from a GGUF
+/// vocabulary. Empty when the checkpoint has none.
+llvm::Expected<std::string> tokenizerOf(const Checkpoint &checkpoint);
+
+/// "chat_template", "bos_token", "eos_token", ... of a checkpoint as the text of a
+/// tokenizer_config.json; empty when it has none.
+std::string tokenizerConfigOf(const Checkpoint &checkpoint);
+
+} // namespace qplan
+
+#endif // QPLAN_CODEGEN_DRIVER_COMPILER_H

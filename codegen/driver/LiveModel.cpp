@@ -1,0 +1,101 @@
+//===- LiveModel.cpp - a model inside the compiler ------------------------===//
+
+#include "codegen/driver/Calibrator.h"
+#include "codegen/weights/PackWeights.h"
+#include "ir/Failure.h"
+
+#include <cstdlib>
+#include <cstring>
+
+using namespace qplan;
+
+llvm::Expected<std::unique_ptr<LiveModel>>
+LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store, unsigned threads,
+                  const ProgressSink &progress) {
+  std::unique_ptr<LiveModel> live(new LiveModel);
+  live->module = std::move(planned);
+  auto target = parseTarget("cpu");
+  if (!target)
+    return target.takeError();
+  EmitOptions emitting;
+  auto code = jitModel(*live->module, *target, emitting);
+  if (!code)
+    return code.takeError();
+  live->code = std::move(*code);
+  const qplan_model_v1 *description = live->code->model();
+  live->weightSize = description->weight_bytes;
+  auto allocate = [](uint64_t bytes) {
+    return static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+  };
+  live->weightBytes = allocate(live->weightSize);
+  if (!live->weightBytes)
+    return machineError("calibration needs {} bytes for the weights in f32; there is not that "
+                        "much memory",
+                        live->weightSize);
+  // The header that a file would have; model_open_memory checks it.
+  std::memset(live->weightBytes, 0, 64);
+  std::memcpy(live->weightBytes, "QPLANW1", 8);
+  uint64_t dataOffset = 64;
+  std::memcpy(live->weightBytes + 8, &live->weightSize, 8);
+  std::memcpy(live->weightBytes + 16, &dataOffset, 8);
+
+  PackOptions packing;
+  packing.threads = threads;
+  packing.progress = [&](uint64_t done, uint64_t total) {
+    progress.update("load for calibration", done, total);
+  };
+  auto sink = [&](uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
+    std::memcpy(live->weightBytes + offset, bytes.data(), bytes.size());
+    return llvm::Error::success();
+  };
+  if (auto error = packWeights(live->program(), store, packing, sink))
+    return std::move(error);
+
+  qplan_options options = QPLAN_OPTIONS_INIT;
+  options.threads = int32_t(threads);
+  if (description->statistics_bytes) {
+    live->observed = allocate(description->statistics_bytes);
+    if (!live->observed)
+      return machineError("calibration needs {} bytes for statistics",
+                          description->statistics_bytes);
+    std::memset(live->observed, 0, description->statistics_bytes);
+    options.statistics = live->observed;
+  }
+  char message[512];
+  if (qplan_model_open_memory(description, live->weightBytes, live->weightSize, &options,
+                              &live->model, message, sizeof message) != QPLAN_OK ||
+      qplan_session_create(live->model, &live->session, message, sizeof message) != QPLAN_OK)
+    return defectError("calibration: the compiled model does not open: {}", message);
+  return live;
+}
+
+LiveModel::~LiveModel() {
+  qplan_session_free(session);
+  qplan_model_close(model);
+  std::free(weightBytes);
+  std::free(observed);
+}
+
+llvm::Error LiveModel::run(llvm::ArrayRef<int32_t> tokens, std::vector<float> *logits) {
+  qplan_session_reset(session);
+  if (logits)
+    logits->resize(tokens.size() * size_t(vocabulary()));
+  qplan_work work = {session,
+                     tokens.data(),
+                     int64_t(tokens.size()),
+                     logits ? QPLAN_LOGITS_ALL : QPLAN_LOGITS_NONE,
+                     0,
+                     logits ? logits->data() : nullptr,
+                     nullptr};
+  char message[512];
+  int status = qplan_step(model, 1, &work, message, sizeof message);
+  if (status == QPLAN_OK)
+    return llvm::Error::success();
+  return llvm::make_error<Failure>(ExitStatus(status), fmt::format("calibration: {}", message));
+}
+
+int64_t LiveModel::vocabulary() const { return code->model()->vocabulary; }
+
+llvm::MutableArrayRef<uint8_t> LiveModel::bytesOf(plan::WeightOp weight) {
+  return {weightBytes + *weight.getOffset(), size_t(weight.getBytes())};
+}

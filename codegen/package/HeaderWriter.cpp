@@ -29,20 +29,22 @@ llvm::Error checkModelName(llvm::StringRef name) {
               llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; });
   if (fine && !name.equals_insensitive("qplan"))
     return llvm::Error::success();
-  return usageError("--name is '{}', expected a letter followed by letters, digits and '_', at most "
-                    "64 in all, and not 'qplan'",
-                    name.take_front(80).str());
+  return usageError(
+      "--name is '{}', expected a letter followed by letters, digits and '_', at most "
+      "64 in all, and not 'qplan'",
+      name.take_front(80).str());
 }
 
 llvm::Expected<std::string> writeModelHeader(const ModelHeader &model) {
   if (auto error = checkModelName(model.name))
     return std::move(error);
   std::string prefix = llvm::StringRef(model.name).upper();
-  std::string text = fmt::format("/* {0}.h - the model '{0}', compiled by qplan; link it with model.o "
-                                 "and the\n * qplan runtime. Written by the compiler: do not edit. */\n"
-                                 "#ifndef {1}_MODEL_H\n#define {1}_MODEL_H\n\n"
-                                 "#include <qplan/abi.h>\n\n",
-                                 model.name, prefix);
+  std::string text =
+      fmt::format("/* {0}.h - the model '{0}', compiled by qplan; link it with model.o "
+                  "and the\n * qplan runtime. Written by the compiler: do not edit. */\n"
+                  "#ifndef {1}_MODEL_H\n#define {1}_MODEL_H\n\n"
+                  "#include <qplan/abi.h>\n\n",
+                  model.name, prefix);
   auto define = [&](llvm::StringRef suffix, const std::string &value, llvm::StringRef comment) {
     text += fmt::format("#define {}_{} {} /* {} */\n", prefix, suffix.str(), value, comment.str());
   };

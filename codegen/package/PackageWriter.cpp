@@ -1,8 +1,8 @@
 //===- PackageWriter.cpp - writes m.qplan/ --------------------------------===//
 //
 // Replacing an existing plan is one exchange of two names, so that a reader sees the old
-// plan or the new one. The hidden directory is locked by its writer: one that nobody has locked was left by a
-// killed process, and the next writer of the same target removes it.
+// plan or the new one. The hidden directory is locked by its writer: one that nobody
+// has locked was left by a killed process, and the next writer of the target removes it.
 //
 //===----------------------------------------------------------------------===//
 #include "codegen/package/PackageWriter.h"
@@ -51,7 +51,8 @@ int writeFully(int descriptor, const void *data, size_t size) {
 
 /// Whether `path` is a directory that holds a manifest of ours.
 bool isPlan(const std::string &path) {
-  int descriptor = ::open((path + "/" + manifestName.str()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int descriptor =
+      ::open((path + "/" + manifestName.str()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0)
     return false;
   char start[256]; // it is the first key
@@ -106,9 +107,8 @@ void removeStale(llvm::StringRef folder, const std::string &prefix) {
 /// Whether `name` may be a file of the package.
 bool isPlainName(llvm::StringRef name) {
   return !name.empty() && name.size() <= 100 && name.front() != '.' &&
-         llvm::all_of(name, [](char c) {
-           return llvm::isAlnum(c) || c == '.' || c == '_' || c == '-';
-         });
+         llvm::all_of(name,
+                      [](char c) { return llvm::isAlnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 void syncDirectory(const std::string &path) {
@@ -337,7 +337,8 @@ llvm::Error PackageWriter::moveIntoPlace() {
     }
   }
   if (code)
-    return machineError("{}: cannot move the finished plan into place: {}", target, errorText(code));
+    return machineError("{}: cannot move the finished plan into place: {}", target,
+                        errorText(code));
   committed = true;
   if (exchanged)
     removeTree(aside); // now the plan that was there before

@@ -54,9 +54,9 @@ public:
   /// "recipe.txt", ...). A plain name, not used before, not "manifest.json".
   llvm::Error addFile(llvm::StringRef name, llvm::StringRef contents);
 
-  /// Adds "files" {name: {"bytes", "xxh64"}} (names sorted) to `manifest`, whose
-  /// first key must be "qplan_manifest", writes manifest.json, syncs, and renames the package into place.
-  /// weights.bin's "xxh64" is that of its header; other files' is over all their bytes.
+  /// Adds "files" {name: {"bytes", "xxh64"}} (names sorted) to `manifest`, whose first
+  /// key must be "qplan_manifest", writes manifest.json, syncs, and renames the package into
+  /// place. weights.bin's "xxh64" is that of its header; other files' is over all their bytes.
   llvm::Error commit(nlohmann::ordered_json manifest);
 
   /// Where the package will be.
@@ -76,8 +76,8 @@ private:
   llvm::Error moveIntoPlace();
   llvm::Error failed(llvm::StringRef name, uint64_t bytes, int code) const;
 
-  std::string target;    ///< final path, symbolic links resolved
-  std::string aside;     ///< the directory being filled
+  std::string target;       ///< final path, symbolic links resolved
+  std::string aside;        ///< the directory being filled
   int asideDescriptor = -1; ///< open and locked as long as this writer lives
   int weightsDescriptor = -1;
   uint64_t weightsTotal = 0;

@@ -23,8 +23,8 @@ namespace {
 using Wide = __int128;
 constexpr Wide one = Wide(1) << fractionBits;
 constexpr Wide infinite = Wide(1) << 120;
-constexpr Wide priceLimit = Wide(1) << 66;  ///< times any slack stays below `infinite`
-constexpr size_t stateLimit = 200'000;      ///< live states after one step, 48 bytes each
+constexpr Wide priceLimit = Wide(1) << 66; ///< times any slack stays below `infinite`
+constexpr size_t stateLimit = 200'000;     ///< live states after one step, 48 bytes each
 constexpr size_t nodeLimit = 4'000'000;    ///< kept for reading choices back, 12 bytes each
 
 /// A candidate as a deviation from the base choice of its group.
@@ -44,9 +44,9 @@ struct CoreGroup {
 
 /// What the groups from one on can still do, per dimension.
 struct Suffix {
-  std::array<Wide, dimensions> mostSaved{};   ///< greatest total fall in cost
-  std::array<Wide, dimensions> savePrice{};   ///< least reduced cost for one unit less
-  std::array<Wide, dimensions> spendPrice{};  ///< least reduced cost for one unit more
+  std::array<Wide, dimensions> mostSaved{};  ///< greatest total fall in cost
+  std::array<Wide, dimensions> savePrice{};  ///< least reduced cost for one unit less
+  std::array<Wide, dimensions> spendPrice{}; ///< least reduced cost for one unit more
 };
 
 /// A partial choice: all groups before some point decided, the others at base.
@@ -67,8 +67,7 @@ struct Node {
 /// The dynamic program over the core.
 class CoreSolver {
 public:
-  CoreSolver(const IntegerProblem &problem, const Cost &multiplier,
-             Incumbent incumbent);
+  CoreSolver(const IntegerProblem &problem, const Cost &multiplier, Incumbent incumbent);
   void run();
   CoreResult result() const {
     // What was set aside cannot be better than the bound says.
@@ -84,9 +83,7 @@ private:
   void buildSuffixes();
   Wide bound(const State &state, const Suffix &suffix) const;
   /// Whether a choice of this bound can still be strictly better than the incumbent.
-  bool promising(Wide value) const {
-    return value <= ((Wide(incumbent.score) - 1) * one);
-  }
+  bool promising(Wide value) const { return value <= ((Wide(incumbent.score) - 1) * one); }
   void consider(const State &state);
   void extend(size_t core);
   void prune();
@@ -106,8 +103,7 @@ private:
   int64_t leastSetAside = std::numeric_limits<int64_t>::max(); ///< score bound of dropped states
 };
 
-CoreSolver::CoreSolver(const IntegerProblem &problem,
-                       const Cost &multiplier, Incumbent start)
+CoreSolver::CoreSolver(const IntegerProblem &problem, const Cost &multiplier, Incumbent start)
     : problem(problem), multiplier(multiplier), incumbent(std::move(start)) {
   buildCore();
   buildSuffixes();

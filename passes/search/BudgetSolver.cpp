@@ -51,8 +51,8 @@ llvm::Error checkGroups(llvm::ArrayRef<BudgetGroup> groups) {
 int scoreScale(llvm::ArrayRef<BudgetGroup> groups) {
   long double range = 0;
   for (const BudgetGroup &group : groups) {
-    auto [least, most] = std::minmax_element(
-        group.begin(), group.end(), [](auto &a, auto &b) { return a.score < b.score; });
+    auto [least, most] = std::minmax_element(group.begin(), group.end(),
+                                             [](auto &a, auto &b) { return a.score < b.score; });
     range += static_cast<long double>(most->score) - least->score;
   }
   if (range <= 0)
@@ -92,7 +92,8 @@ IntegerProblem toIntegers(const BudgetProblem &problem) {
     for (uint32_t i = 0; i < group.size(); ++i) {
       long double score = static_cast<long double>(group[i].score) - least;
       items.push_back({{group[i].cost, second ? group[i].secondCost : 0},
-                       static_cast<int64_t>(std::llround(std::ldexp(score, scale))), i});
+                       static_cast<int64_t>(std::llround(std::ldexp(score, scale))),
+                       i});
     }
     result.groups.push_back(undominated(std::move(items)));
   }
@@ -131,8 +132,7 @@ Relaxed relax(const IntegerProblem &problem, std::array<double, dimensions> mult
 }
 
 double dualValue(const IntegerProblem &problem, const std::array<double, dimensions> &multiplier) {
-  return relax(problem, multiplier).value -
-         multiplier[0] * static_cast<double>(problem.budget[0]) -
+  return relax(problem, multiplier).value - multiplier[0] * static_cast<double>(problem.budget[0]) -
          multiplier[1] * static_cast<double>(problem.budget[1]);
 }
 
@@ -305,7 +305,8 @@ CoreResult solveIntegers(const IntegerProblem &problem, Incumbent incumbent) {
 
 /// With two budgets even a first choice may be hard to find: the least second cost within the
 /// first budget either is one or proves that there is none.
-llvm::Expected<Incumbent> firstChoice(const IntegerProblem &integers, const BudgetProblem &problem) {
+llvm::Expected<Incumbent> firstChoice(const IntegerProblem &integers,
+                                      const BudgetProblem &problem) {
   IntegerProblem saving = integers;
   saving.budget[1] = 0;
   for (Items &items : saving.groups)
@@ -331,9 +332,10 @@ llvm::Expected<Incumbent> firstChoice(const IntegerProblem &integers, const Budg
   int64_t least = 0;
   for (size_t g = 0; g < position.size(); ++g)
     least += problem.groups[g][integers.groups[g][position[g]].index].secondCost;
-  return usageError("no choice fits both budgets: within the first budget of {}, the second cost is at "
-                    "least {}, but its budget is {}",
-                    problem.budget, least, *problem.secondBudget);
+  return usageError(
+      "no choice fits both budgets: within the first budget of {}, the second cost is at "
+      "least {}, but its budget is {}",
+      problem.budget, least, *problem.secondBudget);
 }
 
 } // namespace
@@ -363,7 +365,8 @@ llvm::Expected<BudgetSolution> solveBudget(const BudgetProblem &problem) {
   }
   auto [best, gap] = solveIntegers(integers, std::move(incumbent));
   BudgetSolution solution = toSolution(problem, integers, best);
-  solution.gap = std::ldexp(static_cast<double>(gap) * static_cast<double>(scoreUnit), -scoreScale(problem.groups));
+  solution.gap = std::ldexp(static_cast<double>(gap) * static_cast<double>(scoreUnit),
+                            -scoreScale(problem.groups));
   return solution;
 }
 

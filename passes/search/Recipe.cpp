@@ -37,7 +37,9 @@ llvm::Error located(llvm::Error error, llvm::StringRef file, unsigned line) {
 /// Reads a recipe line by line.
 class RecipeParser {
 public:
-  RecipeParser(llvm::StringRef text, llvm::StringRef file) : rest(text) { recipe.file = file.str(); }
+  RecipeParser(llvm::StringRef text, llvm::StringRef file) : rest(text) {
+    recipe.file = file.str();
+  }
   llvm::Expected<Recipe> parse();
 
 private:
@@ -109,14 +111,16 @@ llvm::Error RecipeParser::parseFacts(llvm::StringRef value, RecipeFacts &facts) 
 llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef value) {
   RecipeHeader &header = recipe.header;
   if (!recipe.rules.empty())
-    return failed("the header line '{}' comes after site lines; move it before the first", shown(key));
+    return failed("the header line '{}' comes after site lines; move it before the first",
+                  shown(key));
   static const std::vector<std::string> known = {"model",       "sites",      "groups",
                                                  "constraints", "statistics", "totals"};
   if (!llvm::is_contained(known, key)) {
     llvm::StringRef nearest = nearestName(key, known);
     return failed("header line '{}' is not known{} (known: model, sites, groups, constraints, "
                   "statistics, totals)",
-                  shown(key), nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
+                  shown(key),
+                  nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
   }
   if (!headerKeys.insert(key).second)
     return failed("the header line '{}' occurs twice", key.str());
@@ -246,8 +250,7 @@ private:
 
 } // namespace
 
-llvm::Expected<std::vector<Treatment>>
-Recipe::resolve(llvm::ArrayRef<std::string> sites) const {
+llvm::Expected<std::vector<Treatment>> Recipe::resolve(llvm::ArrayRef<std::string> sites) const {
   RuleIndex index(*this);
   std::vector<Treatment> treatments;
   for (const std::string &site : sites) {

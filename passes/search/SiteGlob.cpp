@@ -64,9 +64,10 @@ llvm::Expected<SiteGlob> SiteGlob::parse(llvm::StringRef pattern) {
     } else if (isSiteCharacter(c)) {
       piece.characters.set(static_cast<unsigned char>(c));
     } else {
-      return inputError("pattern '{}': '{}' is in no site name; expected letters, digits, '_', '-', "
-                        "'.', or the wildcards '*', '?', '[...]'",
-                        pattern.str(), llvm::isPrint(c) ? c : '?');
+      return inputError(
+          "pattern '{}': '{}' is in no site name; expected letters, digits, '_', '-', "
+          "'.', or the wildcards '*', '?', '[...]'",
+          pattern.str(), llvm::isPrint(c) ? c : '?');
     }
     bool literal = !piece.run && c != '?' && c != '[';
     glob.rank.literals += literal;

@@ -127,8 +127,8 @@ llvm::Error StatisticsReader::checkKeys(const Json &json, llvm::StringRef where,
   return llvm::Error::success();
 }
 
-llvm::Error StatisticsReader::readCount(const Json &json, llvm::StringRef where, llvm::StringRef key,
-                                        uint64_t &value) {
+llvm::Error StatisticsReader::readCount(const Json &json, llvm::StringRef where,
+                                        llvm::StringRef key, uint64_t &value) {
   const Json &field = json[key.str()];
   if (!field.is_number_unsigned() || field.get<uint64_t>() > countLimit)
     return failed("'{}' of {} is {}, expected a whole number up to 2^53", key.str(), shown(where),
@@ -145,8 +145,9 @@ llvm::Error StatisticsReader::readText(const Json &json, llvm::StringRef key, st
   return llvm::Error::success();
 }
 
-llvm::Error StatisticsReader::readVector(const Json &json, llvm::StringRef site, llvm::StringRef key,
-                                         uint64_t columns, std::vector<float> &values) {
+llvm::Error StatisticsReader::readVector(const Json &json, llvm::StringRef site,
+                                         llvm::StringRef key, uint64_t columns,
+                                         std::vector<float> &values) {
   const Json &field = json[key.str()];
   if (!field.is_string())
     return failed("'{}' of site '{}' is {}, expected base64 text", key.str(), shown(site),
@@ -156,15 +157,15 @@ llvm::Error StatisticsReader::readVector(const Json &json, llvm::StringRef site,
     return failed("'{}' of site '{}' is not base64: {}", key.str(), shown(site),
                   llvm::toString(std::move(error)));
   if (bytes.size() % 4 != 0 || bytes.size() / 4 != columns)
-    return failed("'{}' of site '{}' has {} bytes, expected {} columns of 4", key.str(), shown(site),
-                  bytes.size(), columns);
+    return failed("'{}' of site '{}' has {} bytes, expected {} columns of 4", key.str(),
+                  shown(site), bytes.size(), columns);
   values.resize(columns);
   for (size_t i = 0; i < columns; ++i) {
     uint32_t bits = llvm::support::endian::read32le(&bytes[i * 4]);
     std::memcpy(&values[i], &bits, 4);
     if (!std::isfinite(values[i]) || values[i] < 0)
-      return failed("'{}' of site '{}' is {} in column {}, expected a finite number >= 0", key.str(),
-                    shown(site), values[i], i);
+      return failed("'{}' of site '{}' is {} in column {}, expected a finite number >= 0",
+                    key.str(), shown(site), values[i], i);
   }
   return llvm::Error::success();
 }
@@ -245,9 +246,10 @@ llvm::Expected<Statistics> StatisticsReader::read(const Json &json) {
 
 llvm::Error Statistics::checkFits(const StatisticsKey &wanted, llvm::StringRef file) const {
   auto differs = [&](llvm::StringRef what, const auto &found, const auto &expected) {
-    return inputError("{}: these statistics were made with {} {}, but this run has {}; name another "
-                      "file with --statistics, or delete this one",
-                      file.str(), what.str(), found, expected);
+    return inputError(
+        "{}: these statistics were made with {} {}, but this run has {}; name another "
+        "file with --statistics, or delete this one",
+        file.str(), what.str(), found, expected);
   };
   if (key.modelHash != wanted.modelHash)
     return differs("the model", key.modelHash, wanted.modelHash);
@@ -277,7 +279,9 @@ std::string printStatistics(const Statistics &statistics) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string statisticsHash(const Statistics &statistics) { return hashOf(printStatistics(statistics)); }
+std::string statisticsHash(const Statistics &statistics) {
+  return hashOf(printStatistics(statistics));
+}
 
 llvm::Expected<Statistics> parseStatistics(llvm::StringRef text, llvm::StringRef file) {
   if (nestsTooDeep(text))

@@ -11,9 +11,8 @@
 
 namespace qplan {
 
-llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readTextFile(llvm::StringRef path,
-                                                                 llvm::StringRef what,
-                                                                 uint64_t limit) {
+llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>>
+readTextFile(llvm::StringRef path, llvm::StringRef what, uint64_t limit) {
   llvm::sys::fs::file_status status;
   if (auto code = llvm::sys::fs::status(path, status))
     return inputError("{}: cannot read this {}: {}", path.str(), what.str(), code.message());
@@ -23,7 +22,8 @@ llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readTextFile(llvm::StringRef
   if (status.getSize() > limit)
     return inputError("{}: this {} has {} bytes, expected at most {}", path.str(), what.str(),
                       status.getSize(), limit);
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  auto buffer =
+      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!buffer)
     return inputError("{}: cannot read this {}: {}", path.str(), what.str(),
                       buffer.getError().message());
@@ -37,8 +37,9 @@ llvm::Error writeTextFile(llvm::StringRef path, llvm::StringRef what, llvm::Stri
     return machineError("{}: cannot write this {} ({} bytes): {}", path.str(), what.str(),
                         text.size(), code.message());
   };
-  if (auto code = llvm::sys::fs::createUniqueFile(path + ".tmp-%%%%%%%%", descriptor, aside, {},
-                                                  llvm::sys::fs::all_read | llvm::sys::fs::all_write))
+  if (auto code =
+          llvm::sys::fs::createUniqueFile(path + ".tmp-%%%%%%%%", descriptor, aside, {},
+                                          llvm::sys::fs::all_read | llvm::sys::fs::all_write))
     return failed(code);
   llvm::sys::RemoveFileOnSignal(aside);
   std::error_code code;

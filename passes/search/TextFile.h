@@ -17,9 +17,8 @@ namespace qplan {
 
 /// Reads a regular file of at most `limit` bytes. `what` names its kind in messages
 /// ("recipe"). A missing, unreadable or larger file is invalid input.
-llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readTextFile(llvm::StringRef path,
-                                                                 llvm::StringRef what,
-                                                                 uint64_t limit);
+llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>>
+readTextFile(llvm::StringRef path, llvm::StringRef what, uint64_t limit);
 
 /// Writes `text` beside `path`, syncs, renames. A failure is a machine failure that
 /// names the path; nothing is left behind.

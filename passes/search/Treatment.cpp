@@ -46,8 +46,9 @@ struct ActivationRow {
   const char *format;
 };
 constexpr ActivationRow activations[] = {
-    {"8", "int8_token"},      {"8b32", "int8_b32"},        {"8b256", "int8_b256"}, {"8s", "int8_tensor"},
-    {"fp8", "fp8_e4m3_token"}, {"fp8s", "fp8_e4m3_tensor"}, {"16", nullptr},
+    {"8", "int8_token"},   {"8b32", "int8_b32"},      {"8b256", "int8_b256"},
+    {"8s", "int8_tensor"}, {"fp8", "fp8_e4m3_token"}, {"fp8s", "fp8_e4m3_tensor"},
+    {"16", nullptr},
 };
 
 struct AliasRow {
@@ -186,8 +187,9 @@ llvm::Error parseParameter(llvm::StringRef text, llvm::StringRef whole, Treatmen
     std::vector<std::string> known;
     for (const ParameterRow &each : row.parameters)
       known.emplace_back(each.name);
-    return usageError("treatment '{}': method '{}' has no parameter '{}' (it has: {})", shown(whole),
-                      row.name, shown(name), known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
+    return usageError("treatment '{}': method '{}' has no parameter '{}' (it has: {})",
+                      shown(whole), row.name, shown(name),
+                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
   }
   double value = 0;
   if (valueText.empty() || valueText.getAsDouble(value) || !std::isfinite(value))
@@ -199,7 +201,8 @@ llvm::Error parseParameter(llvm::StringRef text, llvm::StringRef whole, Treatmen
                       parameter->name, value, parameter->least, parameter->most);
   // Minus zero would make two texts of one value.
   if (!treatment.parameters.emplace(parameter->name, value + 0.0).second)
-    return usageError("treatment '{}': parameter '{}' is given twice", shown(whole), parameter->name);
+    return usageError("treatment '{}': parameter '{}' is given twice", shown(whole),
+                      parameter->name);
   return llvm::Error::success();
 }
 

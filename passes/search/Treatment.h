@@ -34,8 +34,8 @@ enum class Method {
 
 /// One treatment. Equal treatments have equal canonical text and conversely.
 struct Treatment {
-  FormatId weight;                        ///< a format with the weight role
-  std::optional<FormatId> activation;     ///< none: activations are not quantized
+  FormatId weight;                    ///< a format with the weight role
+  std::optional<FormatId> activation; ///< none: activations are not quantized
   Method method = Method::Max;
   /// Parameters that differ from the method's defaults, by name.
   std::map<std::string, double> parameters;

@@ -102,14 +102,14 @@ void Progress::draw(bool last) {
     return;
   double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   uint64_t count = done.load(std::memory_order_relaxed);
-  std::string state = total ? fmt::format("{}/{}", std::min(count, total), total)
+  std::string state = total   ? fmt::format("{}/{}", std::min(count, total), total)
                       : count ? fmt::format("{}", count)
                               : std::string();
   std::string text = fmt::format("{}: {}", stage, state);
   if (total && style == ProgressStyle::Bar && !last) {
     auto filled = static_cast<size_t>(20.0 * std::min(1.0, double(count) / double(total)));
-    text = fmt::format("{} [{}{}] {}", stage, std::string(filled, '#'), std::string(20 - filled, '.'),
-                       state);
+    text = fmt::format("{} [{}{}] {}", stage, std::string(filled, '#'),
+                       std::string(20 - filled, '.'), state);
   }
   if (state.empty())
     text = stage;

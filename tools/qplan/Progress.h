@@ -55,7 +55,7 @@ private:
   const Clock::time_point start;
   std::atomic<uint64_t> done{0};
   std::atomic<int64_t> nextDraw; ///< nanoseconds after `start`
-  std::mutex mutex; ///< guards what follows and the output
+  std::mutex mutex;              ///< guards what follows and the output
   std::string what;
   size_t drawn = 0; ///< characters of the bar on the screen
   bool finished = false;

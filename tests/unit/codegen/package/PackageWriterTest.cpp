@@ -35,7 +35,8 @@ protected:
   static std::vector<std::string> list(const std::string &path) {
     std::vector<std::string> names;
     std::error_code code;
-    for (fs::directory_iterator entry(path, code), end; !code && entry != end; entry.increment(code))
+    for (fs::directory_iterator entry(path, code), end; !code && entry != end;
+         entry.increment(code))
       names.push_back(entry->path().substr(path.size() + 1));
     std::sort(names.begin(), names.end());
     return names;

@@ -216,7 +216,8 @@ TEST(BudgetSolver, StatesTheReachableMinimumOfTheSecondBudget) {
   problem.secondBudget = 5;
   auto solution = solveBudget(problem);
   ASSERT_FALSE(bool(solution));
-  EXPECT_NE(messageOf(solution.takeError()).find("the second cost is at least 11"), std::string::npos);
+  EXPECT_NE(messageOf(solution.takeError()).find("the second cost is at least 11"),
+            std::string::npos);
 }
 
 TEST(BudgetSolver, PrefersTheFirstOfEqualCandidates) {

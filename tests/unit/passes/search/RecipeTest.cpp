@@ -61,7 +61,8 @@ TEST(Recipe, RoundTripIsExact) {
 }
 
 TEST(Recipe, ReadsCommentsBlanksAndLineEnds) {
-  Recipe recipe = parsed("# by hand\r\n\r\n  qplan-recipe 1  # version\r\n\tlm_head=fp8#x\r\n*= w4");
+  Recipe recipe =
+      parsed("# by hand\r\n\r\n  qplan-recipe 1  # version\r\n\tlm_head=fp8#x\r\n*= w4");
   EXPECT_EQ(printRecipe(recipe), "qplan-recipe 1\n\nlm_head = fp8_e4m3\n* = int4_g128\n");
 }
 
@@ -99,7 +100,8 @@ TEST(Recipe, TwoEqualMatchesAreAnError) {
             "r.txt:3: site 'layers.1.mlp.up' is matched equally well by 'layers.1.*lp.up' and by "
             "'layers.*.mlp.up' of r.txt:2; make one of them more specific");
   // An exact line settles it.
-  EXPECT_EQ(resolved(std::string(text) + "layers.1.mlp.up = fp8\n", {"layers.1.mlp.up"}), "fp8_e4m3");
+  EXPECT_EQ(resolved(std::string(text) + "layers.1.mlp.up = fp8\n", {"layers.1.mlp.up"}),
+            "fp8_e4m3");
 }
 
 TEST(Recipe, AnOverriddenPatternCountsAsUsed) {
@@ -121,8 +123,9 @@ TEST(Recipe, ErrorsNameFileAndLine) {
   auto after = [](const char *line) {
     return parseMessage(std::string("qplan-recipe 1\n") + line + "\n");
   };
-  EXPECT_NE(after("modle: x").find("r.txt:2: header line 'modle' is not known; did you mean 'model'?"),
-            std::string::npos);
+  EXPECT_NE(
+      after("modle: x").find("r.txt:2: header line 'modle' is not known; did you mean 'model'?"),
+      std::string::npos);
   EXPECT_NE(after("model: x\nmodel: y").find("r.txt:3: the header line 'model' occurs twice"),
             std::string::npos);
   EXPECT_NE(after("model:").find("has no value"), std::string::npos);
@@ -138,10 +141,9 @@ TEST(Recipe, ErrorsNameFileAndLine) {
 }
 
 TEST(Recipe, ParseErrorsAreInvalidInput) {
-  llvm::handleAllErrors(parseRecipe("qplan-recipe 1\na = int9\n", "r").takeError(),
-                        [](const Failure &failure) {
-                          EXPECT_EQ(failure.exitStatus(), ExitStatus::InvalidInput);
-                        });
+  llvm::handleAllErrors(
+      parseRecipe("qplan-recipe 1\na = int9\n", "r").takeError(),
+      [](const Failure &failure) { EXPECT_EQ(failure.exitStatus(), ExitStatus::InvalidInput); });
 }
 
 TEST(Recipe, BelongsToOneModelUnlessItNamesNone) {
@@ -167,7 +169,8 @@ TEST(Recipe, FilesAreReadBackAndLeaveNothingAside) {
   EXPECT_NE(messageOf(readRecipe(folder).takeError()).find("no regular file"), std::string::npos);
   std::error_code code;
   int entries = 0;
-  for (llvm::sys::fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code))
+  for (llvm::sys::fs::directory_iterator at(folder, code), end; !code && at != end;
+       at.increment(code))
     ++entries;
   EXPECT_EQ(entries, 1);
   (void)llvm::sys::fs::remove_directories(folder);

@@ -61,10 +61,14 @@ TEST(SiteGlob, MoreLiteralsAreMoreSpecific) {
 }
 
 TEST(SiteGlob, RefusesBadPatterns) {
-  for (auto [pattern, part] :
-       {std::pair("", "empty"), {"a b", "in no site name"}, {"a[", "without ']'"}, {"a[]", "empty"},
-        {"a[9-0]", "backwards"}, {"a[!]", "no site name has"}, {"a{b}", "in no site name"},
-        {"caf\xc3\xa9", "in no site name"}}) {
+  for (auto [pattern, part] : {std::pair("", "empty"),
+                               {"a b", "in no site name"},
+                               {"a[", "without ']'"},
+                               {"a[]", "empty"},
+                               {"a[9-0]", "backwards"},
+                               {"a[!]", "no site name has"},
+                               {"a{b}", "in no site name"},
+                               {"caf\xc3\xa9", "in no site name"}}) {
     auto result = SiteGlob::parse(pattern);
     ASSERT_FALSE(bool(result)) << pattern;
     std::string message = messageOf(result.takeError());

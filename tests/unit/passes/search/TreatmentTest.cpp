@@ -52,9 +52,12 @@ TEST(Treatment, ResolvesAliases) {
 }
 
 TEST(Treatment, ReadsEverySuffix) {
-  for (auto [text, name] : {std::pair("int8a8", "int8_token"), {"int8a8b32", "int8_b32"},
-                            {"int8a8b256", "int8_b256"}, {"int8a8s", "int8_tensor"},
-                            {"int8afp8", "fp8_e4m3_token"}, {"int8afp8s", "fp8_e4m3_tensor"}}) {
+  for (auto [text, name] : {std::pair("int8a8", "int8_token"),
+                            {"int8a8b32", "int8_b32"},
+                            {"int8a8b256", "int8_b256"},
+                            {"int8a8s", "int8_tensor"},
+                            {"int8afp8", "fp8_e4m3_token"},
+                            {"int8afp8s", "fp8_e4m3_tensor"}}) {
     auto treatment = parseTreatment(text);
     ASSERT_TRUE(bool(treatment)) << messageOf(treatment.takeError());
     EXPECT_EQ(treatment->activation, format(name));
@@ -86,7 +89,8 @@ TEST(Treatment, CanonicalTextIsReadBackForEveryWeightFormat) {
   for (const FormatInfo &info : allFormats()) {
     if (!info.isWeight)
       continue;
-    for (const char *suffix : {"", "a8", "a16", "a8b32", "afp8s", "@mse", "a8@smoothquant{alpha=0.25}"}) {
+    for (const char *suffix :
+         {"", "a8", "a16", "a8b32", "afp8s", "@mse", "a8@smoothquant{alpha=0.25}"}) {
       auto treatment = parseTreatment(std::string(info.name) + suffix);
       ASSERT_TRUE(bool(treatment)) << messageOf(treatment.takeError());
       auto again = parseTreatment(printTreatment(*treatment));
@@ -143,7 +147,8 @@ TEST(TreatmentList, SplitsAtCommasOutsideBraces) {
 
 TEST(TreatmentList, RefusesEmptyAndRepeatedElements) {
   EXPECT_NE(messageOf(parseTreatmentList("").takeError()).find("empty"), std::string::npos);
-  EXPECT_NE(messageOf(parseTreatmentList("int8,,fp8").takeError()).find("empty"), std::string::npos);
+  EXPECT_NE(messageOf(parseTreatmentList("int8,,fp8").takeError()).find("empty"),
+            std::string::npos);
   EXPECT_NE(messageOf(parseTreatmentList("w4a8,int4_g128a8").takeError()).find("listed twice"),
             std::string::npos);
   EXPECT_NE(messageOf(parseTreatmentList("int8{alpha=1,").takeError()), "");

@@ -47,3 +47,16 @@ QK_KERNEL(select_rows) {
                      (const float *)buffers[0] + args->logit_row[row] * K, (unsigned long)K * 4);
 }
 QK_TASKS(select_rows) { return qkRowTasks(args->logit_rows, params[0] / 4, threads); }
+
+QK_KERNEL(scale_columns) {
+  int64_t K = params[0];
+  const float *in = (const float *)buffers[0], *factors = (const float *)weights[0];
+  float *out = (float *)buffers[1];
+  QkRange rows = qkPart(qkRows(args, params[1]), index, count);
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t k = 0; k < K; k += 16) {
+      int64_t at = row * K + k, left = K - k;
+      vstoren(out + at, vloadn(in + at, left) * vloadn(factors + k, left), left);
+    }
+}
+QK_TASKS(scale_columns) { return qkRowTasks(qkRows(args, params[1]), params[0], threads); }

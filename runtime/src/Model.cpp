@@ -49,15 +49,6 @@ Status qplan::readOptions(const qplan_options *given, qplan_options &out) {
   return {};
 }
 
-static Status checkRange(const std::string &where, const char *what, int64_t value, int64_t low,
-                         int64_t high) {
-  if (value >= low && value <= high)
-    return {};
-  return fail(QPLAN_INVALID_INPUT, "%s: the code says %s = %lld, expected %lld to %lld",
-              where.c_str(), what, static_cast<long long>(value), static_cast<long long>(low),
-              static_cast<long long>(high));
-}
-
 Status qplan::checkCode(const qplan_model_v1 *code, const std::string &where) {
   if (!code)
     return fail(QPLAN_INVALID_INPUT,
@@ -90,8 +81,10 @@ Status qplan::checkCode(const qplan_model_v1 *code, const std::string &where) {
   };
   for (const Range &range : ranges)
     if (range.value < range.low || range.value > range.high)
-      return checkRange(where, range.name, static_cast<int64_t>(range.value),
-                        static_cast<int64_t>(range.low), static_cast<int64_t>(range.high));
+      return fail(QPLAN_INVALID_INPUT, "%s: the code says %s = %lld, expected %llu to %llu",
+                  where.c_str(), range.name, static_cast<long long>(range.value),
+                  static_cast<unsigned long long>(range.low),
+                  static_cast<unsigned long long>(range.high));
   return {};
 }
 

@@ -349,6 +349,44 @@ TEST_F(Session, DescribesItsModel) {
   EXPECT_EQ(info.producer, nullptr);
 }
 
+/// The fake's forward, which also counts its rows in the observers' memory.
+static int32_t observe(const qplan_env_v1 *env, const qplan_args_v1 *args) {
+  auto *rows = reinterpret_cast<int64_t *>(args->statistics);
+  *rows += args->tokens; // races unless steps run one after another
+  return fake_query(1)->forward(env, args);
+}
+
+TEST_F(Session, RunsStepsOfCalibrationPlansOneAfterAnother) {
+  alignas(64) int64_t rows[8] = {};
+  qplan_model_v1 code = *fake_query(1);
+  code.statistics_bytes = sizeof(rows);
+  code.forward = observe;
+  qplan_options options = QPLAN_OPTIONS_INIT;
+  auto openObserver = [&] {
+    qplan_model_close(model);
+    return qplan_model_open_memory(&code, weights.bytes, sizeof(weights.bytes), &options, &model,
+                                   error, sizeof(error));
+  };
+  EXPECT_EQ(openObserver(), QPLAN_INVALID_USAGE);
+  EXPECT_NE(std::string(error).find("point to 64 bytes"), std::string::npos) << error;
+  options.statistics = reinterpret_cast<uint8_t *>(rows);
+  ASSERT_EQ(openObserver(), QPLAN_OK) << error;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      qplan_session *session = nullptr;
+      auto tokens = someTokens(20);
+      qplan_session_create(model, &session, nullptr, 0);
+      qplan_prefill(session, tokens.data(), 20, nullptr, nullptr, 0);
+      qplan_session_free(session);
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(rows[0], 4 * 20);
+  qplan_model_close(model); // before `code` goes out of scope
+  model = nullptr;
+}
+
 TEST(OpenMemory, RefusesWhatDoesNotBelongTogether) {
   fake::Weights weights;
   char error[512];

@@ -61,6 +61,14 @@ TEST(ThreadPool, WakesWorkersThatFellAsleep) {
   EXPECT_TRUE(counts.allAre(20));
 }
 
+TEST(ThreadPool, RunsWithPinnedWorkers) {
+  std::unique_ptr<ThreadPool> pool;
+  ASSERT_FALSE(ThreadPool::create(3, 50, /*pin=*/true, pool).failed());
+  Counts counts(64);
+  pool->run(64, Counts::add, &counts);
+  EXPECT_TRUE(counts.allAre(1));
+}
+
 TEST(ThreadPool, AllowsNestedLoops) {
   auto pool = makePool(2);
   struct Nest {

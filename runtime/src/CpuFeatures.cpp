@@ -189,16 +189,16 @@ struct FeatureBit {
 } // namespace
 
 static constexpr FeatureBit featureBits[] = {
-    {"fp-armv8", AT_HWCAP, 0},  {"neon", AT_HWCAP, 1},      {"aes", AT_HWCAP, 3},
-    {"sha2", AT_HWCAP, 6},      {"crc", AT_HWCAP, 7},       {"lse", AT_HWCAP, 8},
-    {"fullfp16", AT_HWCAP, 10}, {"rdm", AT_HWCAP, 12},      {"jsconv", AT_HWCAP, 13},
+    {"fp-armv8", AT_HWCAP, 0},   {"neon", AT_HWCAP, 1},     {"aes", AT_HWCAP, 3},
+    {"sha2", AT_HWCAP, 6},       {"crc", AT_HWCAP, 7},      {"lse", AT_HWCAP, 8},
+    {"fullfp16", AT_HWCAP, 10},  {"rdm", AT_HWCAP, 12},     {"jsconv", AT_HWCAP, 13},
     {"complxnum", AT_HWCAP, 14}, {"rcpc", AT_HWCAP, 15},    {"ccpp", AT_HWCAP, 16},
-    {"sha3", AT_HWCAP, 17},     {"sm4", AT_HWCAP, 19},      {"dotprod", AT_HWCAP, 20},
-    {"sve", AT_HWCAP, 22},      {"fp16fml", AT_HWCAP, 23},  {"dit", AT_HWCAP, 24},
+    {"sha3", AT_HWCAP, 17},      {"sm4", AT_HWCAP, 19},     {"dotprod", AT_HWCAP, 20},
+    {"sve", AT_HWCAP, 22},       {"fp16fml", AT_HWCAP, 23}, {"dit", AT_HWCAP, 24},
     {"rcpc-immo", AT_HWCAP, 26}, {"flagm", AT_HWCAP, 27},   {"ssbs", AT_HWCAP, 28},
-    {"sb", AT_HWCAP, 29},       {"pauth", AT_HWCAP, 30},    {"ccdp", AT_HWCAP2, 0},
-    {"sve2", AT_HWCAP2, 1},     {"altnzcv", AT_HWCAP2, 7},  {"fptoint", AT_HWCAP2, 8},
-    {"i8mm", AT_HWCAP2, 13},    {"bf16", AT_HWCAP2, 14},    {"rand", AT_HWCAP2, 16},
+    {"sb", AT_HWCAP, 29},        {"pauth", AT_HWCAP, 30},   {"ccdp", AT_HWCAP2, 0},
+    {"sve2", AT_HWCAP2, 1},      {"altnzcv", AT_HWCAP2, 7}, {"fptoint", AT_HWCAP2, 8},
+    {"i8mm", AT_HWCAP2, 13},     {"bf16", AT_HWCAP2, 14},   {"rand", AT_HWCAP2, 16},
     {"bti", AT_HWCAP2, 17},
 };
 

@@ -41,7 +41,7 @@ Status FileMap::open(const std::string &path) {
   if (handle < 0) {
     bool missing = errno == ENOENT || errno == ENOTDIR;
     return fail(errno == EMFILE || errno == ENFILE || errno == ENOMEM ? QPLAN_MACHINE_FAILURE
-                                                                       : QPLAN_INVALID_INPUT,
+                                                                      : QPLAN_INVALID_INPUT,
                 "%s: cannot open: %s%s", path.c_str(), systemError(errno).c_str(),
                 missing ? "; a plan is the folder that `qplan compile -o` wrote" : "");
   }

@@ -16,8 +16,7 @@ static constexpr uint64_t hugePage = 2 << 20;
 
 void *qplan::allocateZeroed(uint64_t bytes) {
   if (bytes >= mapThreshold) {
-    void *memory =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
       return nullptr;
     if (bytes >= 2 * hugePage)

@@ -44,8 +44,8 @@ Status qplan::readOptions(const qplan_options *given, qplan_options &out) {
     return fail(QPLAN_INVALID_USAGE, "qplan_options.statistics is not 64-byte aligned");
   if (out.threads == 0)
     out.threads = std::min(usableCoreCount(), maxThreads);
-  out.spin_microseconds = out.spin_microseconds == 0 ? defaultSpin
-                                                     : std::clamp(out.spin_microseconds, 0, 1000000);
+  out.spin_microseconds =
+      out.spin_microseconds == 0 ? defaultSpin : std::clamp(out.spin_microseconds, 0, 1000000);
   return {};
 }
 

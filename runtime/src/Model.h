@@ -35,8 +35,7 @@ struct CodeLibrary {
 /// Scratch of one running step: the arena and the arrays that describe a pass. Steps
 /// that run at the same time have one each.
 struct StepContext {
-  explicit StepContext(std::atomic<uint64_t> &arenaBytes)
-      : arena(arenaBytes), logits(arenaBytes) {}
+  explicit StepContext(std::atomic<uint64_t> &arenaBytes) : arena(arenaBytes), logits(arenaBytes) {}
 
   Buffer arena;
   Buffer logits; ///< of a pass whose rows go to several places

@@ -61,8 +61,7 @@ static Status checkHash(const std::string &path, uint64_t found, uint64_t expect
 /// Checks the header of mapped weights; with `verify`, all of them.
 static Status checkWeights(const FileMap &file, bool verify, uint64_t &hash) {
   WeightsHeader header;
-  if (Status status =
-          readWeightsHeader(file.data(), file.size(), file.size(), file.path(), header);
+  if (Status status = readWeightsHeader(file.data(), file.size(), file.size(), file.path(), header);
       status.failed())
     return status;
   hash = header.dataHash;
@@ -284,8 +283,8 @@ static Status nullArgument(const char *function) {
 
 extern "C" {
 
-int qplan_model_open(const char *path, const qplan_options *options, qplan_model **out,
-                     char *error, size_t errorSize) {
+int qplan_model_open(const char *path, const qplan_options *options, qplan_model **out, char *error,
+                     size_t errorSize) {
   if (!out || !path)
     return nullArgument("qplan_model_open").report(error, errorSize);
   std::unique_ptr<qplan_model> model;

@@ -62,8 +62,8 @@ struct qplan_sampler {
 
   const qplan_sampling settings;
   Random random;
-  std::deque<int32_t> recent;      ///< the last repeat_window tokens
-  std::vector<float> penalized;    ///< scratch: logits after the penalty
+  std::deque<int32_t> recent;        ///< the last repeat_window tokens
+  std::vector<float> penalized;      ///< scratch: logits after the penalty
   std::vector<Candidate> candidates; ///< scratch
 };
 
@@ -86,7 +86,8 @@ static bool likelier(const Candidate &a, const Candidate &b) {
 
 static Status checkSettings(const qplan_sampling &s) {
   auto refuse = [](const char *field, double value, const char *expected) {
-    return fail(QPLAN_INVALID_USAGE, "qplan_sampling.%s is %g, expected %s", field, value, expected);
+    return fail(QPLAN_INVALID_USAGE, "qplan_sampling.%s is %g, expected %s", field, value,
+                expected);
   };
   if (!(s.temperature >= 0.0f) || !std::isfinite(s.temperature))
     return refuse("temperature", s.temperature, "a finite number >= 0");

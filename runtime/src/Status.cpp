@@ -54,6 +54,4 @@ std::string qplan::quote(std::string_view text) {
   return result;
 }
 
-std::string qplan::systemError(int number) {
-  return std::generic_category().message(number);
-}
+std::string qplan::systemError(int number) { return std::generic_category().message(number); }

@@ -46,9 +46,9 @@ private:
   qplan_model &model;
   const int64_t count;
   qplan_work *const items;
-  int64_t claimed = 0;            ///< items whose sessions carry our mark
-  std::vector<float *> logits;    ///< per item: where its logits go, or null
-  std::vector<Slice> slices;      ///< of the current pass
+  int64_t claimed = 0;              ///< items whose sessions carry our mark
+  std::vector<float *> logits;      ///< per item: where its logits go, or null
+  std::vector<Slice> slices;        ///< of the current pass
   int64_t rows = 0, wantedRows = 0; ///< of the current pass
   std::unique_ptr<StepContext> context;
 };
@@ -105,11 +105,12 @@ Status Step::checkTokens(int64_t index) const {
   const qplan_work &item = items[index];
   for (int64_t i = 0; i < item.token_count; ++i)
     if (item.tokens[i] < 0 || item.tokens[i] >= vocabulary())
-      return fail(QPLAN_INVALID_INPUT,
-                  "%s: token %lld of item %lld has id %d, expected 0 to %lld; is the tokenizer that "
-                  "of the model?",
-                  model.code.name, static_cast<long long>(i), static_cast<long long>(index),
-                  item.tokens[i], static_cast<long long>(vocabulary() - 1));
+      return fail(
+          QPLAN_INVALID_INPUT,
+          "%s: token %lld of item %lld has id %d, expected 0 to %lld; is the tokenizer that "
+          "of the model?",
+          model.code.name, static_cast<long long>(i), static_cast<long long>(index), item.tokens[i],
+          static_cast<long long>(vocabulary() - 1));
   return {};
 }
 
@@ -294,8 +295,11 @@ int qplan_prefill(qplan_session *session, const int32_t *tokens, int64_t count,
                   const float **logits, char *error, size_t errorSize) {
   if (!session)
     return fail(QPLAN_INVALID_USAGE, "qplan_prefill: the session is NULL").report(error, errorSize);
-  qplan_work item{session, tokens, count, logits ? QPLAN_LOGITS_LAST : QPLAN_LOGITS_NONE,
-                  0,       nullptr, nullptr};
+  qplan_work item{};
+  item.session = session;
+  item.tokens = tokens;
+  item.token_count = count;
+  item.want_logits = logits ? QPLAN_LOGITS_LAST : QPLAN_LOGITS_NONE;
   int code = qplan_step(session->model, 1, &item, error, errorSize);
   if (logits)
     *logits = item.result;

@@ -78,9 +78,8 @@ Status ThreadPool::create(int threads, int spinMicroseconds, bool pin,
   for (int i = 1; i < threads; ++i) {
     pthread_t thread;
     if (int error = pthread_create(&thread, nullptr, workerMain, pool.get()))
-      return fail(QPLAN_MACHINE_FAILURE,
-                  "cannot start thread %d of %d: %s; ask for fewer threads", i + 1, threads,
-                  systemError(error).c_str());
+      return fail(QPLAN_MACHINE_FAILURE, "cannot start thread %d of %d: %s; ask for fewer threads",
+                  i + 1, threads, systemError(error).c_str());
     pool->workers.push_back(thread);
     if (pin && i < static_cast<int>(cores.size()) && cores[i] < CPU_SETSIZE) {
       cpu_set_t set;

@@ -32,8 +32,9 @@ Status qplan::readWeightsHeader(const uint8_t *data, uint64_t available, uint64_
                 name, static_cast<unsigned long long>(fileBytes),
                 static_cast<unsigned long long>(header.totalBytes));
   if (header.dataOffset != WeightsHeader::bytes)
-    return fail(QPLAN_INVALID_INPUT, "%s: the header says that data begin at byte %llu, expected 64",
-                name, static_cast<unsigned long long>(header.dataOffset));
+    return fail(QPLAN_INVALID_INPUT,
+                "%s: the header says that data begin at byte %llu, expected 64", name,
+                static_cast<unsigned long long>(header.dataOffset));
   const uint8_t *rest = data + 32;
   if (std::any_of(rest, data + WeightsHeader::bytes, [](uint8_t byte) { return byte != 0; }))
     return fail(QPLAN_INVALID_INPUT,

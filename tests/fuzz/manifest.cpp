@@ -3,8 +3,8 @@
 // Whatever the text, parsing ends with a manifest that can be used or with a message
 // that a caller's buffer of any size can take.
 //===----------------------------------------------------------------------===//
-#include "runtime/src/CpuFeatures.h"
 #include "runtime/src/Manifest.h"
+#include "runtime/src/CpuFeatures.h"
 
 #include <cstdlib>
 #include <cstring>

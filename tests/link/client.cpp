@@ -50,9 +50,8 @@ int main(int argc, char **argv) {
   std::vector<qplan_work> items;
   for (const auto &prompt : prompts) {
     sessions.push_back(makeSession(model));
-    items.push_back({sessions.back().get(), prompt.data(),
-                     static_cast<std::int64_t>(prompt.size()), QPLAN_LOGITS_LAST, 0, nullptr,
-                     nullptr});
+    items.push_back({sessions.back().get(), prompt.data(), static_cast<std::int64_t>(prompt.size()),
+                     QPLAN_LOGITS_LAST, 0, nullptr, nullptr});
   }
   CHECK(qplan_step(model.get(), 3, items.data(), error, sizeof error) == QPLAN_OK);
   for (std::size_t i = 0; i < prompts.size(); ++i) {

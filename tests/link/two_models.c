@@ -22,7 +22,8 @@ int main(int argc, char **argv) {
   CHECK(argc == 3);
   CHECK(strcmp(first_query(1)->name, "first") == 0 && strcmp(second_query(1)->name, "second") == 0);
   qplan_model *loaded[] = {openPlan(argv[1]), openPlan(argv[2])};
-  qplan_model *linked[] = {openLinked(first_query(1), argv[1]), openLinked(second_query(1), argv[2])};
+  qplan_model *linked[] = {openLinked(first_query(1), argv[1]),
+                           openLinked(second_query(1), argv[2])};
   for (int32_t seed = 0; seed < 2; ++seed)
     for (int i = 0; i < 2; ++i)
       CHECK(generate(loaded[i], seed) == generate(linked[i], seed));

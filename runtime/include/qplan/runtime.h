@@ -54,10 +54,10 @@ typedef struct qplan_kv_allocator {
 
 /** Bits of qplan_options.flags. */
 enum {
-  QPLAN_VERIFY = 1,      /**< also checksum all of weights.bin (reads the whole file) */
-  QPLAN_UNTRUSTED = 2,   /**< refuse to load native code: opening fails with a message */
-  QPLAN_PREFAULT = 4,    /**< read the weights into memory while opening */
-  QPLAN_PIN_THREADS = 8  /**< bind worker i to the i-th core the process may use */
+  QPLAN_VERIFY = 1,     /**< also checksum all of weights.bin (reads the whole file) */
+  QPLAN_UNTRUSTED = 2,  /**< refuse to load native code: opening fails with a message */
+  QPLAN_PREFAULT = 4,   /**< read the weights into memory while opening */
+  QPLAN_PIN_THREADS = 8 /**< bind worker i to the i-th core the process may use */
 };
 
 /** Severity of a message handed to qplan_options.message. */
@@ -65,21 +65,23 @@ enum { QPLAN_MESSAGE_NOTE = 0, QPLAN_MESSAGE_WARNING = 1 };
 
 /** How to open a model. Fill with QPLAN_OPTIONS_INIT, then change single fields. */
 typedef struct qplan_options {
-  uint64_t size;    /**< sizeof(qplan_options) */
-  uint32_t flags;   /**< QPLAN_VERIFY and so on, or-ed */
-  int32_t threads;  /**< threads of a step, the caller's included; 0: the cores this process may use */
-  int32_t spin_microseconds; /**< how long idle workers spin before they sleep; 0: 50; < 0: never spin */
-  int32_t reserved;          /**< 0 */
-  qplan_kv_allocator kv;     /**< KV pages; allocate == NULL: the library's own */
+  uint64_t size;  /**< sizeof(qplan_options) */
+  uint32_t flags; /**< QPLAN_VERIFY and so on, or-ed */
+  /** Threads of a step, the caller's included; 0: the cores that this process may use. */
+  int32_t threads;
+  /** How long idle workers spin before they sleep; 0: 50; negative: not at all. */
+  int32_t spin_microseconds;
+  int32_t reserved;      /**< 0 */
+  qplan_kv_allocator kv; /**< KV pages; allocate == NULL: the library's own */
   /** Replaces the thread pool (`threads` is then what it offers, >= 1): runs task(arg, i) for all
    *  i in [0, count) and returns when all are done. Called from every thread that steps. */
   void (*parallel)(void *user, int64_t count, void (*task)(void *arg, int64_t index), void *arg);
   void *parallel_user; /**< handed to `parallel`; must outlive the model */
   /** Receives notes and warnings, one line each, valid during the call. NULL: silence. */
   void (*message)(void *user, int level, const char *text);
-  void *message_user;  /**< handed to `message`; must outlive the model */
-  /** Observers' memory [statistics_bytes of the model] of a calibration plan, 64-byte aligned, zeroed
-   *  by the caller, who keeps it; steps then run one after another. NULL in ordinary use. */
+  void *message_user; /**< handed to `message`; must outlive the model */
+  /** Observers' memory [statistics_bytes of the model] of a calibration plan, 64-byte aligned,
+   *  zeroed by the caller, who keeps it; steps then run one after another. NULL in ordinary use. */
   uint8_t *statistics;
 } qplan_options;
 
@@ -87,7 +89,7 @@ typedef struct qplan_options {
   { sizeof(qplan_options), 0u, 0, 0, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL }
 
 /** Opens the package folder `path` ("m.qplan"). In this order it checks the manifest, the sizes and
- *  headers of the files, the CPU features, the checksum of model.so, and only then loads code.
+ *  headers of the files, the checksum of model.so, the CPU features, and only then loads code.
  *  `options` may be NULL. On success `*out` is the model; otherwise it is NULL. */
 QPLAN_API int qplan_model_open(const char *path, const qplan_options *options, qplan_model **out,
                                char *error, size_t error_size);
@@ -99,39 +101,38 @@ QPLAN_API int qplan_model_open_static(const qplan_model_v1 *code, const char *we
                                       const qplan_options *options, qplan_model **out, char *error,
                                       size_t error_size);
 
-/** As qplan_model_open_static, with the contents of weights.bin, header included, already in memory:
- *  `bytes` bytes at a 64-byte aligned address, borrowed until the model is closed. */
+/** As qplan_model_open_static, with the contents of weights.bin, header included, already in
+ *  memory: `bytes` bytes at a 64-byte aligned address, borrowed until the model is closed. */
 QPLAN_API int qplan_model_open_memory(const qplan_model_v1 *code, const void *weights,
                                       uint64_t bytes, const qplan_options *options,
                                       qplan_model **out, char *error, size_t error_size);
 
 /** Checks a package as qplan_model_open does, but loads no code and asks nothing of this machine's
  *  CPU: what a tool calls on a package that it will only read. Of `flags`, QPLAN_VERIFY counts. */
-QPLAN_API int qplan_package_check(const char *path, uint32_t flags, char *error,
-                                  size_t error_size);
+QPLAN_API int qplan_package_check(const char *path, uint32_t flags, char *error, size_t error_size);
 
 /** Closes a model. One that still has sessions is freed with the last of them. NULL is allowed. */
 QPLAN_API void qplan_model_close(qplan_model *model);
 
 /** What a model is. Strings are UTF-8 and live as long as the model. */
 typedef struct qplan_info {
-  uint64_t size;            /**< sizeof(qplan_info), set by the caller */
-  const char *name;         /**< symbol prefix */
-  const char *producer;     /**< "qplan 0.1.0" */
-  const char *architecture; /**< "llama"; "" without a manifest */
-  const char *target;       /**< "x86_64-linux:znver5" */
-  const char *cpu_features; /**< features the code needs, comma separated */
-  const char *kv_format;    /**< format of cached keys and values: "f16" */
-  const char *manifest;     /**< text of manifest.json, zero-terminated; "" without one */
-  uint64_t manifest_bytes;  /**< length of `manifest` */
-  int64_t vocabulary;       /**< token ids are in [0, vocabulary) */
-  int64_t context;          /**< most tokens of a session */
-  int64_t max_tokens;       /**< most rows in one pass; longer work is split */
-  int64_t kv_page_tokens;   /**< tokens in one KV page */
-  uint64_t kv_page_bytes;   /**< bytes of one KV page */
-  uint64_t weight_bytes;    /**< bytes of weights.bin */
+  uint64_t size;             /**< sizeof(qplan_info), set by the caller */
+  const char *name;          /**< symbol prefix */
+  const char *producer;      /**< "qplan 0.1.0" */
+  const char *architecture;  /**< "llama"; "" without a manifest */
+  const char *target;        /**< "x86_64-linux:znver5" */
+  const char *cpu_features;  /**< features the code needs, comma separated */
+  const char *kv_format;     /**< format of cached keys and values: "f16" */
+  const char *manifest;      /**< text of manifest.json, zero-terminated; "" without one */
+  uint64_t manifest_bytes;   /**< length of `manifest` */
+  int64_t vocabulary;        /**< token ids are in [0, vocabulary) */
+  int64_t context;           /**< most tokens of a session */
+  int64_t max_tokens;        /**< most rows in one pass; longer work is split */
+  int64_t kv_page_tokens;    /**< tokens in one KV page */
+  uint64_t kv_page_bytes;    /**< bytes of one KV page */
+  uint64_t weight_bytes;     /**< bytes of weights.bin */
   uint64_t statistics_bytes; /**< observers' memory; 0 in ordinary plans */
-  int32_t threads;          /**< threads a step uses */
+  int32_t threads;           /**< threads a step uses */
   int32_t reserved;
 } qplan_info;
 
@@ -140,13 +141,13 @@ QPLAN_API void qplan_model_info(const qplan_model *model, qplan_info *info);
 
 /** Memory held by a model, in bytes. */
 typedef struct qplan_memory {
-  uint64_t size;         /**< sizeof(qplan_memory), set by the caller */
-  uint64_t weight_bytes; /**< mapped weights (file-backed, shared between processes) */
-  uint64_t arena_bytes;  /**< scratch of all step contexts */
-  uint64_t kv_bytes;     /**< pages held by sessions */
+  uint64_t size;          /**< sizeof(qplan_memory), set by the caller */
+  uint64_t weight_bytes;  /**< mapped weights (file-backed, shared between processes) */
+  uint64_t arena_bytes;   /**< scratch of all step contexts */
+  uint64_t kv_bytes;      /**< pages held by sessions */
   uint64_t kv_idle_bytes; /**< pages kept for reuse (own allocator only) */
-  uint64_t logit_bytes;  /**< logits held by sessions */
-  uint64_t sessions;     /**< number of sessions */
+  uint64_t logit_bytes;   /**< logits held by sessions */
+  uint64_t sessions;      /**< number of sessions */
 } qplan_memory;
 
 /** Fills `memory`; the caller sets memory->size first. A snapshot: other threads may go on. */
@@ -173,7 +174,7 @@ QPLAN_API void qplan_session_free(qplan_session *session);
 /** Forgets all tokens and gives the pages back. */
 QPLAN_API void qplan_session_reset(qplan_session *session);
 
-/** Keeps the first `length` tokens, 0 <= length <= qplan_session_length; else QPLAN_INVALID_USAGE. */
+/** Keeps the first `length` tokens; QPLAN_INVALID_USAGE unless 0 <= length <= the session's. */
 QPLAN_API int qplan_session_truncate(qplan_session *session, int64_t length, char *error,
                                      size_t error_size);
 
@@ -201,8 +202,8 @@ typedef struct qplan_work {
   int32_t reserved;      /**< 0 */
   /** Where to write the logits, f32 row-major. NULL: to memory of the session. */
   float *logits;
-  /** Set by qplan_step: where the logits are (`logits`, or memory of the session that is valid until
-   *  its next step, reset or free); NULL when none were wanted. */
+  /** Set by qplan_step: where the logits are (`logits`, or memory of the session that is valid
+   *  until its next step, reset or free); NULL when none were wanted. */
   const float *result;
 } qplan_work;
 
@@ -228,12 +229,13 @@ QPLAN_API int qplan_decode(qplan_session *session, int32_t token, const float **
 
 /** How to choose a token. Order: repeat penalty, temperature, top_k, top_p, draw. */
 typedef struct qplan_sampling {
-  uint64_t size;        /**< sizeof(qplan_sampling) */
-  uint64_t seed;        /**< same seed, logits and settings: same tokens, on every machine */
-  float temperature;    /**< 0: greedy (largest logit, ties to the lowest id) */
-  float top_p;          /**< keep the likeliest tokens until their sum reaches it; 1: all */
-  float repeat_penalty; /**< > 0; 1: none. Divides positive, multiplies negative logits of recent tokens */
-  int32_t top_k;        /**< keep the k likeliest; 0: all */
+  uint64_t size;     /**< sizeof(qplan_sampling) */
+  uint64_t seed;     /**< same seed, logits and settings: same tokens, on every machine */
+  float temperature; /**< 0: greedy (largest logit, ties to the lowest id) */
+  float top_p;       /**< keep the likeliest tokens until their sum reaches it; 1: all */
+  /** > 0; 1: none. Divides positive and multiplies negative logits of recent tokens. */
+  float repeat_penalty;
+  int32_t top_k;         /**< keep the k likeliest; 0: all */
   int32_t repeat_window; /**< how many of the last tokens the penalty looks at; 0: none */
   int32_t reserved;      /**< 0 */
 } qplan_sampling;
@@ -242,11 +244,11 @@ typedef struct qplan_sampling {
   { sizeof(qplan_sampling), 0u, 0.0f, 1.0f, 1.0f, 0, 0, 0 }
 
 /** Makes a sampler. QPLAN_INVALID_USAGE names the setting that is out of range. */
-QPLAN_API int qplan_sampler_create(const qplan_sampling *settings, qplan_sampler **out,
-                                   char *error, size_t error_size);
+QPLAN_API int qplan_sampler_create(const qplan_sampling *settings, qplan_sampler **out, char *error,
+                                   size_t error_size);
 
 /** Chooses the next token from logits [vocabulary] and stores it in `*token`. The sampler remembers
- *  chosen tokens for its repeat penalty. NaN logits, or none above -infinity: QPLAN_INVALID_INPUT. */
+ *  chosen tokens for its repeat penalty. QPLAN_INVALID_INPUT: a NaN, or all are -infinity. */
 QPLAN_API int qplan_sampler_sample(qplan_sampler *sampler, const float *logits, int64_t vocabulary,
                                    int32_t *token, char *error, size_t error_size);
 
@@ -258,9 +260,9 @@ QPLAN_API void qplan_sampler_free(qplan_sampler *sampler);
 
 /*===- The machine ----------------------------------------------------------*/
 
-/** Writes those of `features` (comma separated LLVM names, "avx2,fma"; a leading '+' is skipped) that
- *  this machine lacks, comma separated, to `missing` [missing_size], cut to fit. Returns how many.
- *  A name that the library does not know counts as missing. Asks the kernel for AMX when needed. */
+/** Writes those of `features` (comma separated LLVM names, "avx2,fma"; a leading '+' is skipped)
+ *  that this machine lacks, comma separated, to `missing` [missing_size], cut to fit; returns how
+ *  many. A name that the library does not know counts as missing. Asks the kernel for AMX. */
 QPLAN_API int qplan_cpu_missing(const char *features, char *missing, size_t missing_size);
 
 /** Cores this process may use: its affinity mask, and the CPU quota of its control group. >= 1. */

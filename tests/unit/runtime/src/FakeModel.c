@@ -112,13 +112,14 @@ static const qplan_model_v1 model = {.version = FAKE_VERSION,
                                      .statistics_bytes = 0,
                                      .forward = forward};
 
-__attribute__((visibility("default"))) const qplan_model_v1 *
-JOIN(FAKE_NAME, _query)(uint32_t maxVersion) {
+__attribute__((visibility("default"))) const qplan_model_v1 *JOIN(FAKE_NAME,
+                                                                  _query)(uint32_t maxVersion) {
   return maxVersion >= 1 ? &model : 0;
 }
 
 #ifdef FAKE_SHARED
-__attribute__((visibility("default"))) const qplan_model_v1 *qplan_model_query(uint32_t maxVersion) {
+__attribute__((visibility("default"))) const qplan_model_v1 *
+qplan_model_query(uint32_t maxVersion) {
   return maxVersion >= 1 ? &model : 0;
 }
 #endif

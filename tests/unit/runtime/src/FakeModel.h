@@ -14,7 +14,8 @@
 #include <vector>
 
 extern "C" const qplan_model_v1 *fake_query(uint32_t maxVersion);
-extern "C" const qplan_model_v1 *fake_other_query(uint32_t maxVersion); ///< needs a feature none has
+extern "C" const qplan_model_v1 *
+fake_other_query(uint32_t maxVersion); ///< needs a feature none has
 
 namespace fake {
 

@@ -53,8 +53,9 @@ protected:
       bool isWeights = std::string(name) == "weights.bin";
       uint64_t hash = isWeights ? qplan::xxh64(text.data() + 64, text.size() - 64)
                                 : qplan::xxh64(text.data(), text.size());
-      files += (files.empty() ? "\"" : ", \"") + std::string(name) + "\": {\"bytes\": " +
-               std::to_string(text.size()) + ", \"xxh64\": \"" + qplan::hashText(hash) + "\"}";
+      files += (files.empty() ? "\"" : ", \"") + std::string(name) +
+               "\": {\"bytes\": " + std::to_string(text.size()) + ", \"xxh64\": \"" +
+               qplan::hashText(hash) + "\"}";
     }
     write(folder / "manifest.json",
           "{\"qplan_manifest\": 1, \"qplan_version\": \"0.1.0\", \"name\": \"fake_shared\","
@@ -69,8 +70,7 @@ protected:
     options.flags = flags;
     options.threads = 1;
     qplan_model_close(model);
-    int status =
-        qplan_model_open(folder.c_str(), &options, &model, error, sizeof(error));
+    int status = qplan_model_open(folder.c_str(), &options, &model, error, sizeof(error));
     EXPECT_EQ(model == nullptr, status != QPLAN_OK);
     return status;
   }
@@ -238,9 +238,9 @@ TEST_F(Package, CutsLongMessagesToTheCallersBuffer) {
 
 TEST_F(Package, OpensLinkedCodeOverItsWeightsFile) {
   std::string path = folder / "weights.bin";
-  ASSERT_EQ(qplan_model_open_static(fake_query(1), path.c_str(), nullptr, &model, error,
-                                    sizeof(error)),
-            QPLAN_OK)
+  ASSERT_EQ(
+      qplan_model_open_static(fake_query(1), path.c_str(), nullptr, &model, error, sizeof(error)),
+      QPLAN_OK)
       << error;
   EXPECT_EQ(firstLogits(5), expectedLogits({5}, weights));
   close();

@@ -321,8 +321,8 @@ TEST_F(Session, StepsOnManyThreadsAtOnce) {
         auto tokens = someTokens(1 + (i + round) % 39, i * 100 + round);
         const float *logits = nullptr;
         qplan_session_reset(session);
-        if (qplan_prefill(session, tokens.data(), static_cast<int64_t>(tokens.size()), &logits, text,
-                          sizeof(text)) ||
+        if (qplan_prefill(session, tokens.data(), static_cast<int64_t>(tokens.size()), &logits,
+                          text, sizeof(text)) ||
             std::vector<float>(logits, logits + 31) != expectedLogits(tokens, weights))
           ++wrong;
       }
@@ -390,12 +390,12 @@ TEST_F(Session, RunsStepsOfCalibrationPlansOneAfterAnother) {
 TEST(OpenMemory, RefusesWhatDoesNotBelongTogether) {
   fake::Weights weights;
   char error[512];
-  auto open = [&](const qplan_model_v1 *code, const void *data, uint64_t bytes, uint32_t flags = 0) {
+  auto open = [&](const qplan_model_v1 *code, const void *data, uint64_t bytes,
+                  uint32_t flags = 0) {
     qplan_options options = QPLAN_OPTIONS_INIT;
     options.flags = flags;
     qplan_model *model = nullptr;
-    int status =
-        qplan_model_open_memory(code, data, bytes, &options, &model, error, sizeof(error));
+    int status = qplan_model_open_memory(code, data, bytes, &options, &model, error, sizeof(error));
     EXPECT_EQ(model == nullptr, status != QPLAN_OK);
     qplan_model_close(model);
     return status;

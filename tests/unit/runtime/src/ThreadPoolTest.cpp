@@ -76,7 +76,8 @@ TEST(ThreadPool, AllowsNestedLoops) {
     Counts counts{8};
   } nest{pool.get()};
   pool->run(
-      5, [](void *arg, int64_t) {
+      5,
+      [](void *arg, int64_t) {
         auto *nest = static_cast<Nest *>(arg);
         nest->pool->run(8, Counts::add, &nest->counts);
       },

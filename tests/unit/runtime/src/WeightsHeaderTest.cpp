@@ -1,6 +1,6 @@
 //===- WeightsHeaderTest.cpp - the first 64 bytes of weights.bin ----------===//
-#include "FakeModel.h"
 #include "runtime/src/WeightsHeader.h"
+#include "FakeModel.h"
 
 #include <gtest/gtest.h>
 

@@ -76,7 +76,7 @@ def new_pass(name, values):
             [insert("passes/Passes.td", r"^#endif[^\n]*\s*\Z" if "#endif" in read("passes/Passes.td") else r"\Z",
                     fill("Pass.td", values) + "\n", before=True),
              insert("passes/CMakeLists.txt", r"^set\(passes [^)]*(?=\))", f" {name}")],
-            "describe in passes/Passes.td when it runs, and place it in the pipeline")
+            "describe in passes/Passes.td when it runs, place it in the pipeline, run `tools/dev docs`")
 
 
 def new_model(name, values):
@@ -122,7 +122,7 @@ def new_format(name, values):
     else:
         row = fill("format.td", values)
     return ([], [insert("ir/Formats.td", r"^//=+[^\n]*\n// What is generated", row + "\n", before=True)],
-            "`tools/dev golden` records its bytes; the parametrised tests take it up by themselves")
+            "`tools/dev golden` records its bytes, `tools/dev docs` its page; the parametrised tests take it up")
 
 
 def main():

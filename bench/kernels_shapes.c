@@ -84,7 +84,7 @@ double qk_bench_dot_peak(int64_t rounds) {
   int32_t activations = 0x01010101;
   for (int i = 0; i < 16; ++i)
     acc[i] = (v16i)i;
-  __asm__ volatile("" : "+x"(codes), "+r"(activations));
+  __asm__ volatile("" : "+m"(codes), "+r"(activations));
   QK_NOUNROLL for (int64_t r = 0; r < rounds; ++r) {
     QK_UNROLL for (int i = 0; i < 16; ++i)
       acc[i] = dot4(acc[i], codes, activations);
@@ -93,21 +93,21 @@ double qk_bench_dot_peak(int64_t rounds) {
   v16i sum = acc[0];
   for (int i = 1; i < 16; ++i)
     sum += acc[i];
-  __asm__ volatile("" : : "x"(sum));
+  __asm__ volatile("" : : "m"(sum));
   return (double)rounds * 16 * 64;
 }
 double qk_bench_fma_peak(int64_t rounds) {
   v16f acc[16], a = (v16f)0.5f, b = (v16f)0.25f;
   for (int i = 0; i < 16; ++i)
     acc[i] = (v16f)(float)i;
-  __asm__ volatile("" : "+x"(a), "+x"(b));
+  __asm__ volatile("" : "+m"(a), "+m"(b));
   QK_NOUNROLL for (int64_t r = 0; r < rounds; ++r)
     QK_UNROLL for (int i = 0; i < 16; ++i)
       acc[i] = vfma(a, acc[i], b);
   v16f sum = acc[0];
   for (int i = 1; i < 16; ++i)
     sum += acc[i];
-  __asm__ volatile("" : : "x"(sum));
+  __asm__ volatile("" : : "m"(sum));
   return (double)rounds * 16 * 16;
 }
 float qk_bench_read(const uint8_t *from, int64_t bytes) {

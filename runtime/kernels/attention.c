@@ -3,10 +3,14 @@
  * An item is a block of queries of one sequence for one key-value head, with all
  * query heads that share it: keys and values are loaded, converted and (keys)
  * transposed once a block of 64 positions, and used by up to 48 query rows. The
- * softmax is computed online in f32. Per item the blocks of keys come in order, so
+ * softmax is computed online in f32. A single query takes its keys as they lie. Per item the blocks of keys come in order, so
  * the result does not depend on how items are spread over the parts.
  *===----------------------------------------------------------------------===*/
 #include "vmath.h"
+
+/* Up to so many query heads that share a key-value head, a single query computes its
+ * scores without transposing the keys. */
+enum { FewRows = 8 };
 
 typedef struct {
   int64_t column, ld, heads, kvHeads, headDim, layer, kvElement, pageTokens, window;
@@ -63,10 +67,21 @@ QK_INLINE void transpose16(v16f m[16]) {
   }
 }
 
-/* Positions [first, first + n) as keys[dim][a->keys] and values[position][padded];
- * positions past n are 0. */
-QK_INLINE void loadBlock(const Attention *a, const qplan_sequence_v1 *sequence, int64_t kvHead,
-                         int64_t first, int64_t n, float *keys, float *values) {
+/* Keys (part 0) or values (part 1) [first, first + n) as out[position][padded]. */
+QK_INLINE void loadRows(const Attention *a, const qplan_sequence_v1 *sequence, int64_t kvHead,
+                        int64_t part, int64_t first, int64_t n, float *out) {
+  QK_NOUNROLL for (int64_t j = 0; j < n; ++j) {
+    const uint8_t *from = elementsAt(a, sequence, kvHead, part, first + j);
+    QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
+      vstore(out + j * a->padded + d,
+             loadElements(from + d * (a->kvElement == QK_F32 ? 4 : 2), a->headDim - d,
+                          a->kvElement));
+  }
+}
+
+/* Keys [first, first + n) as keys[dim][a->keys]; n is rounded up to 16. */
+QK_INLINE void loadTransposed(const Attention *a, const qplan_sequence_v1 *sequence,
+                              int64_t kvHead, int64_t first, int64_t n, float *keys) {
   QK_NOUNROLL for (int64_t j = 0; j < n; j += 16) {
     const uint8_t *from[16];
     int64_t last = qkMin(16, n - j) - 1;
@@ -82,13 +97,38 @@ QK_INLINE void loadBlock(const Attention *a, const qplan_sequence_v1 *sequence, 
         vstore(keys + (d + i) * a->keys + j, m[i]);
     }
   }
-  QK_NOUNROLL for (int64_t j = 0; j < n; ++j) {
-    const uint8_t *from = elementsAt(a, sequence, kvHead, 1, first + j);
-    QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
-      vstore(values + j * a->padded + d,
-             loadElements(from + d * (a->kvElement == QK_F32 ? 4 : 2), a->headDim - d,
-                          a->kvElement));
-  }
+}
+
+/* Lane j of the result is the sum of the lanes of m[j]: neighbours are added four
+ * times, each time halving the number of vectors. */
+QK_INLINE v16f sumLanes(v16f m[16]) {
+  QK_UNROLL for (int half = 8; half > 0; half /= 2)
+    QK_UNROLL for (int i = 0; i < half; ++i) {
+      v16f x = m[2 * i], y = m[2 * i + 1];
+      m[i] = __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
+                                     30) +
+             __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29,
+                                     31);
+    }
+  return m[0];
+}
+
+/* Scores of few rows with keys that are not transposed: transposing would cost more
+ * than it saves. Columns past `present` are not computed. */
+QK_INLINE void scoreFew(const Attention *a, const float *x, int64_t rows, const float *keys,
+                        int64_t present, float *scores) {
+  QK_NOUNROLL for (int64_t j = 0; j < present; j += 16)
+    QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
+      v16f sum[16];
+      QK_UNROLL for (int i = 0; i < 16; ++i)
+        sum[i] = (v16f)0.0f;
+      QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16) {
+        v16f q = vload(x + r * a->padded + d);
+        QK_UNROLL for (int i = 0; i < 16; ++i)
+          sum[i] = vfma(q, vload(keys + (j + i) * a->padded + d), sum[i]);
+      }
+      vstore(scores + r * a->keys + j, sumLanes(sum));
+    }
 }
 
 enum { RowTile = 6, ColumnTile = 4 };
@@ -136,38 +176,52 @@ QK_INLINE void product(const float *x, int64_t ldx, const float *m, int64_t ldm,
     productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 1);
 }
 
-/* Scores of one row to weights; position of column j is first + j, of which
- * [from, to] count. Returns the factor for what was summed before. */
-QK_INLINE float softmaxRow(const Attention *a, float *scores, int64_t first, int64_t from,
-                           int64_t to, float *largest, float *total) {
+/* The softmax of one row so far. Weights are powers of two times 2^-base: base is a
+ * score of the row, not always the largest, and moves only when a score exceeds it
+ * by 16, so that what was summed is rarely scaled again. */
+typedef struct {
+  v16f total; /* sums of weights, by lane */
+  float base;
+} Softmax;
+
+/* Scores of one row to weights. Column j is position first + j, of which [from, to]
+ * count. `sums` is what the row has of weighted values. */
+QK_INLINE void softmaxRow(const Attention *a, float *scores, int64_t first, int64_t from,
+                          int64_t to, Softmax *state, float *sums) {
   const v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const float log2e = 0x1.715476p+0f;
   int whole = from <= first && to >= first + a->keys - 1;
-  v16f best = (v16f)*largest;
+  float factor = a->softcap != 0 ? log2e * a->softcap : a->scale * log2e;
+  v16f t[4], best = (v16f)-__builtin_inff();
   QK_UNROLL for (int64_t j = 0; j < a->keys; j += 16) {
-    v16f s = vload(scores + j) * a->scale;
+    v16f s = vload(scores + j);
     if (a->softcap != 0)
-      s = vtanh(s / a->softcap) * a->softcap;
+      s = vtanh(s * (a->scale / a->softcap));
+    s *= factor;
     if (!whole) {
       v16i position = lane + (int32_t)(first + j);
       v16i counts = (position >= (int32_t)from) & (position <= (int32_t)to);
       s = counts ? s : (v16f)-__builtin_inff();
     }
-    vstore(scores + j, s);
+    t[j / 16] = s;
     best = vmax(s, best);
   }
-  float max = vhmax(best);
-  /* Nothing to see yet: any finite maximum makes all weights 0. */
-  float base = max == -__builtin_inff() ? 0.0f : max;
-  v16f sum = (v16f)0.0f;
-  QK_UNROLL for (int64_t j = 0; j < a->keys; j += 16) {
-    v16f p = vexp(vload(scores + j) - base);
-    vstore(scores + j, p);
-    sum += p;
+  if (__builtin_reduce_or(best > state->base + 16.0f)) {
+    float base = vhmax(best);
+    /* Nothing was summed while base was minus infinity: the factor is 0 then. */
+    v16f shrink = vexp2((v16f)(state->base - base));
+    state->base = base;
+    state->total *= shrink;
+    QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
+      vstore(sums + d, vload(sums + d) * shrink);
   }
-  float factor = vexp((v16f)(*largest - base))[0];
-  *total = *total * factor + vsum(sum);
-  *largest = max;
-  return factor;
+  /* A row that has seen nothing yet has only weights of 0. */
+  float base = state->base == -__builtin_inff() ? 0.0f : state->base;
+  QK_UNROLL for (int64_t j = 0; j < a->keys; j += 16) {
+    v16f p = vexp2(t[j / 16] - base);
+    vstore(scores + j, p);
+    state->total += p;
+  }
 }
 
 /* Queries [first, first + n) of a sequence for `heads` query heads from `head` on. */
@@ -179,7 +233,7 @@ QK_INLINE void attend(const Attention *a, const qplan_sequence_v1 *sequence, con
   float x[most * width] __attribute__((aligned(64)));
   float sums[most * width] __attribute__((aligned(64)));
   float scores[most * a->keys] __attribute__((aligned(64)));
-  float largest[most], total[most];
+  Softmax softmax[most];
   QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
     const float *from = q + (sequence->first_row + first + r / heads) * a->ld + a->column +
                         (head + r % heads) * a->headDim;
@@ -187,33 +241,34 @@ QK_INLINE void attend(const Attention *a, const qplan_sequence_v1 *sequence, con
       vstore(x + r * width + d, vloadn(from + d, a->headDim - d));
       vstore(sums + r * width + d, (v16f)0.0f);
     }
-    largest[r] = -__builtin_inff();
-    total[r] = 0;
+    softmax[r].base = -__builtin_inff();
+    softmax[r].total = (v16f)0.0f;
   }
   int64_t position = sequence->past + first; /* of the first query */
   int64_t begin = a->window > 0 ? qkMax(0, position - a->window + 1) / a->keys * a->keys : 0;
   QK_NOUNROLL for (int64_t at = begin; at < position + n; at += a->keys) {
     int64_t present = qkMin(a->keys, position + n - at);
-    if (present < a->keys) { /* columns past the end are multiplied by 0 */
-      __builtin_memset(keys, 0, (unsigned long)(width * a->keys) * 4);
-      __builtin_memset(values, 0, (unsigned long)(width * a->keys) * 4);
+    /* Scores of columns past `present` may be anything: the mask drops them. */
+    if (n == 1 && a->group <= FewRows) {
+      loadRows(a, sequence, head / a->group, 0, at, present, keys);
+      scoreFew(a, x, rows, keys, present, scores);
+    } else {
+      loadTransposed(a, sequence, head / a->group, at, present, keys);
+      product(x, width, keys, a->keys, a->headDim, scores, a->keys, 0, rows, a->keys);
     }
-    loadBlock(a, sequence, head / a->group, at, present, keys, values);
-    product(x, width, keys, a->keys, a->headDim, scores, a->keys, 0, rows, a->keys);
+    loadRows(a, sequence, head / a->group, 1, at, present, values);
     QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
       int64_t to = position + r / heads, from = a->window > 0 ? to - a->window + 1 : 0;
-      float factor = softmaxRow(a, scores + r * a->keys, at, from, to, &largest[r], &total[r]);
-      if (factor != 1.0f)
-        QK_UNROLL for (int64_t d = 0; d < width; d += 16)
-          vstore(sums + r * width + d, vload(sums + r * width + d) * factor);
+      softmaxRow(a, scores + r * a->keys, at, from, to, &softmax[r], sums + r * width);
     }
     product(scores, a->keys, values, width, present, sums, width, 1, rows, width);
   }
   QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
     float *to = out + ((sequence->first_row + first + r / heads) * a->heads + head + r % heads) *
                           a->headDim;
+    float share = 1.0f / vsum(softmax[r].total);
     for (int64_t d = 0; d < a->headDim; d += 16)
-      vstoren(to + d, vload(sums + r * width + d) * (1.0f / total[r]), a->headDim - d);
+      vstoren(to + d, vload(sums + r * width + d) * share, a->headDim - d);
   }
 }
 
@@ -253,7 +308,9 @@ QK_TASKS(attention) {
   work *= a.heads * a.headDim;
   if (work < 131072 || threads == 1)
     return 1;
-  if (items % threads == 0 || items >= threads * 4)
-    return qkMin(items, threads * 8);
-  return items * a.group;
+  /* Loading keys and values costs about 1.5 times what a query head does with them:
+   * the longer of the two schedules loses. */
+  int64_t whole = qkCeilDiv(items, threads) * (3 + 2 * a.group);
+  int64_t split = qkCeilDiv(items * a.group, threads) * 5;
+  return whole <= split ? qkMin(items, threads * 8) : items * a.group;
 }

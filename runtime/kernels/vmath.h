@@ -28,6 +28,21 @@ QK_INLINE v16f vexp(v16f x) {
   return x < -87.3f ? (v16f)0.0f : p;
 }
 
+/* 2^x for x <= 127, relative error below 1e-7; 0 from -127 down. */
+QK_INLINE v16f vexp2(v16f x) {
+  x = vmax(x, (v16f)-127.0f);
+  v16f shifted = x + 12582912.0f; /* the low bits hold the nearest integer */
+  v16f r = x - (shifted - 12582912.0f);
+  v16f p = (v16f)1.537958306e-4f;
+  p = vfma(p, r, (v16f)1.340532792e-3f);
+  p = vfma(p, r, (v16f)9.618374519e-3f);
+  p = vfma(p, r, (v16f)5.550312996e-2f);
+  p = vfma(p, r, (v16f)2.402264774e-1f);
+  p = vfma(p, r, (v16f)6.931472421e-1f);
+  p = vfma(p, r, (v16f)1.0f);
+  return (v16f)((v16u)p + ((v16u)shifted << 23));
+}
+
 QK_INLINE v16f vtanh(v16f x) {
   v16f a = vabs(x), z = x * x;
   v16f p = (v16f)-5.70498872745e-3f;

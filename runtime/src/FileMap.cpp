@@ -68,7 +68,11 @@ Status FileMap::map() {
 void FileMap::prefetch(bool now) const {
   if (!mapped)
     return;
-  madvise(mapped, bytes, MADV_WILLNEED); // advice: failure changes nothing but speed
+  // Reading ahead a file that does not fit would push out what was read first.
+  auto memory =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (bytes <= memory / 2)
+    madvise(mapped, bytes, MADV_WILLNEED); // advice: failure changes nothing but speed
 #ifdef MADV_POPULATE_READ
   if (now)
     madvise(mapped, bytes, MADV_POPULATE_READ);

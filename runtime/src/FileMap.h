@@ -28,7 +28,8 @@ public:
   /// Maps the whole file read-only; it must not be empty.
   Status map();
 
-  /// Tells the kernel that all of the mapping will be read soon; with `now`, reads it.
+  /// Tells the kernel that all of the mapping will be read soon, unless it is larger than half of
+  /// the memory; with `now`, reads it in any case.
   void prefetch(bool now) const;
 
   /// Reads the whole file into `text`; larger than `limit` bytes is an error.

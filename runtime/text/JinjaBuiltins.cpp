@@ -346,7 +346,7 @@ Result<Value> applyBinary(const std::string &op, const Value &left, const Value 
     List list = *left.list;
     list.insert(list.end(), right.list->begin(), right.list->end());
     if (int64_t(list.size()) > longestRange)
-      return inputFailure("a list grows beyond 1048576 elements");
+      return inputFailure("a list grows beyond 65536 elements");
     return Value::of(std::move(list));
   } else if (op == "*" && left.isString() && right.kind == Value::Kind::Int) {
     return repeat(left, right.integer);

@@ -12,7 +12,7 @@ namespace qplan::text::jinja {
 
 namespace {
 
-constexpr int64_t mostSteps = 20'000'000;
+constexpr int64_t mostSteps = 5'000'000;
 constexpr int deepestCall = 20;
 /// Deepest nesting of values: they are destroyed and shown recursively.
 constexpr int deepestValue = 50;
@@ -404,7 +404,7 @@ private:
       valid = int64_t(list.size()) <= longestRange && step(node);
     }
     if (!valid)
-      fail(node, "range() needs one to three whole numbers and at most 1048576 elements");
+      fail(node, "range() needs one to three whole numbers and at most 65536 elements");
     return Value::of(std::move(list));
   }
 

@@ -110,7 +110,7 @@ Result<List> iterate(const Value &value);
 
 /// Most bytes of a text, and elements of a list, that a template may make.
 inline constexpr size_t largestText = 64 << 20;
-inline constexpr int64_t longestRange = 1 << 20;
+inline constexpr int64_t longestRange = 1 << 16;
 
 } // namespace qplan::text::jinja
 #endif // QPLAN_TEXT_JINJAPROGRAM_H

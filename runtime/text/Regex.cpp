@@ -15,7 +15,7 @@ namespace {
 
 /// Steps of backtracking that one text may cost, in ICU's units of 10,000, and
 /// the bytes that the backtracking stack may take.
-constexpr int32_t baseTimeLimit = 20000;
+constexpr int32_t baseTimeLimit = 5000;
 constexpr int32_t stackLimit = 128 << 20;
 
 /// Oniguruma's \w lacks the two joiners that ICU's has.

@@ -6,8 +6,10 @@
  *===----------------------------------------------------------------------===*/
 #include "runtime/kernels/attention.c"
 #include "runtime/kernels/linear_f32.c"
-#define ExpertPairs ExpertPairsQ8 /* both files have these */
+/* Both files have these. */
+#define ExpertPairs ExpertPairsQ8
 #define Ahead AheadQ8
+#define BlockRows BlockRowsQ8
 #include "runtime/kernels/linear_q8.c"
 
 typedef struct {

@@ -131,17 +131,17 @@ QK_INLINE void scoreFew(const Attention *a, const float *x, int64_t rows, const 
     }
 }
 
-enum { RowTile = 6, ColumnTile = 4 };
+enum { RowTile = QK_TILE(6, 2), MidTile = QK_TILE(2, 1), ColumnTile = QK_TILE(4, 2) };
 
 /* out[r][0 .. 16 wide) = (or +=) sum over k < n of x[r][k] * m[k][..]. */
 QK_INLINE void productTile(const float *x, int64_t ldx, const float *m, int64_t ldm, int64_t n,
                            float *out, int64_t ldo, int add, int rows, int wide) {
-  v16f acc[RowTile][ColumnTile];
+  v16f acc[RowTile][4];
   QK_UNROLL for (int r = 0; r < rows; ++r)
     QK_UNROLL for (int c = 0; c < wide; ++c)
       acc[r][c] = add ? vload(out + r * ldo + c * 16) : (v16f)0.0f;
   QK_NOUNROLL for (int64_t k = 0; k < n; ++k) {
-    v16f b[ColumnTile];
+    v16f b[4];
     QK_UNROLL for (int c = 0; c < wide; ++c)
       b[c] = vload(m + k * ldm + c * 16);
     QK_UNROLL for (int r = 0; r < rows; ++r)
@@ -156,11 +156,11 @@ QK_INLINE void productTile(const float *x, int64_t ldx, const float *m, int64_t 
 QK_INLINE void productRows(const float *x, int64_t ldx, const float *m, int64_t ldm, int64_t n,
                            float *out, int64_t ldo, int add, int64_t rows, int wide) {
   int64_t r = 0;
-  QK_NOUNROLL for (; r + 6 <= rows; r += 6)
-    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, 6, wide);
-  QK_NOUNROLL for (; r + 2 <= rows; r += 2)
-    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, 2, wide);
-  if (r < rows)
+  QK_NOUNROLL for (; r + RowTile <= rows; r += RowTile)
+    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, RowTile, wide);
+  QK_NOUNROLL for (; r + MidTile <= rows; r += MidTile)
+    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, MidTile, wide);
+  if (r < rows) /* where MidTile is 2 */
     productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, 1, wide);
 }
 
@@ -168,8 +168,9 @@ QK_INLINE void productRows(const float *x, int64_t ldx, const float *m, int64_t 
 QK_INLINE void product(const float *x, int64_t ldx, const float *m, int64_t ldm, int64_t n,
                        float *out, int64_t ldo, int add, int64_t rows, int64_t columns) {
   int64_t c = 0;
-  QK_NOUNROLL for (; c + 64 <= columns; c += 64)
-    productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 4);
+  if (ColumnTile == 4)
+    QK_NOUNROLL for (; c + 64 <= columns; c += 64)
+      productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 4);
   QK_NOUNROLL for (; c + 32 <= columns; c += 32)
     productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 2);
   if (c < columns)

@@ -9,6 +9,9 @@
  *                 adding in 16 bits: nibbleBegin, nibbleDot, nibbleEnd around at
  *                 most 32 columns (8 * 2 * 15 * 127 < 2^15)
  *
+ * QK_UNPACK_NIBBLES: 1 where dot4 is as fast as the nibble sums, so that codes of 4
+ * bits are best unpacked once for many rows.
+ * QK_TILE(wide, narrow): the size of a register tile.
  * QK_CODE_BIAS: levels that multiply signed by signed see codes minus 128; dot4
  * then returns a sum that is short by 128 * sum of activations, which the caller
  * adds where it subtracts the zero point.
@@ -20,6 +23,13 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#endif
+
+/* Register tiles are chosen for 32 registers of 16 lanes, or for what equals 8. */
+#if defined(__AVX512F__)
+#define QK_TILE(wide, narrow) (wide)
+#else
+#define QK_TILE(wide, narrow) (narrow)
 #endif
 
 #if defined(__FMA__) || defined(__aarch64__)
@@ -93,6 +103,7 @@ QK_INLINE v16f vlookup(v16f table, v16u index) {
 #if defined(__AVX512VNNI__)
 
 #define QK_CODE_BIAS 0
+#define QK_UNPACK_NIBBLES 1
 QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   return (v16i)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi32(activations));
 }
@@ -199,6 +210,10 @@ QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
   return sum;
 }
 
+#endif
+
+#ifndef QK_UNPACK_NIBBLES
+#define QK_UNPACK_NIBBLES 0
 #endif
 
 #endif /* QPLAN_KERNELS_ISA_H */

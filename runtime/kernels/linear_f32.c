@@ -5,7 +5,7 @@
  * read as one sequential stream. A group's sum is scaled when the group ends.
  *
  * Many rows: a block of columns of two panels is decoded to f32 in L1 and used by
- * a block of rows, twelve at a time; the sums of a block of rows wait in L1 while
+ * a block of rows, a register tile at a time; the sums of a block of rows wait in L1 while
  * the columns pass. Decoding then costs a few percent.
  *===----------------------------------------------------------------------===*/
 #include "panel.h"
@@ -14,7 +14,9 @@ enum {
   DirectRows = 8,   /* from so many rows on, weights are decoded to L1 first */
   DirectTile = 4,
   Ahead = 4096,     /* bytes between what is read and what is prefetched */
-  BlockTile = 12,   /* 24 sums, 2 weights, 1 activation: 27 registers of 32 */
+  /* 24 sums, 2 weights, 1 activation: 27 registers of 32; or 4 sums of 8. */
+  BlockTile = QK_TILE(12, 2),
+  RestTile = QK_TILE(4, 1),
   BlockRows = 96,   /* sums: 12 KiB */
   BlockColumns = 128 /* weights: 16 KiB */
 };
@@ -219,8 +221,8 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Inpu
       decodeBlock(w, panels, k, k + columns, table, block);
       QK_NOUNROLL for (; row + BlockTile <= end; row += BlockTile)
         blockTile(block, x, row, k, columns, BlockTile, sums + (row - begin) * 32);
-      QK_NOUNROLL for (; row + 4 <= end; row += 4)
-        blockTile(block, x, row, k, columns, 4, sums + (row - begin) * 32);
+      QK_NOUNROLL for (; row + RestTile <= end; row += RestTile)
+        blockTile(block, x, row, k, columns, RestTile, sums + (row - begin) * 32);
       QK_NOUNROLL for (; row < end; ++row)
         blockTile(block, x, row, k, columns, 1, sums + (row - begin) * 32);
     }

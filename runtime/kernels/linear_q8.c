@@ -1,6 +1,6 @@
 /*===- linear_q8.c - int8 activations times 4-bit or 8-bit weights --------===//
  *
- * Two panels (32 outputs) times a tile of up to six rows are kept in registers.
+ * One or two panels (16 outputs each) times a tile of rows are kept in registers.
  * The integer sum of one unit (the smaller of the weight group and the activation
  * group) starts at -offset * sum of activations, so that the zero point costs
  * nothing per element; then it is scaled and added in f32. Where one of the two
@@ -8,7 +8,7 @@
  * is applied when its group ends.
  *
  * A single row takes one panel at a time, so that memory is read as one sequential
- * stream, prefetched: decoding runs at memory speed. With more rows the two panels
+ * stream, prefetched: decoding runs at memory speed. With more rows the panels
  * stay in L1 while all rows pass.
  *===----------------------------------------------------------------------===*/
 #include "panel.h"
@@ -35,23 +35,28 @@ typedef struct {
   const int8_t *codes;
   const float *scales;
   const int32_t *sums;
+  const int32_t *starts; /* what the integer sum of each unit starts at, or null */
 } Q8Row;
 
 enum {
   MaxTile = 6,
+  BlockRows = 96,
+  BlockPanels = 32,
+  UnpackColumns = 2048, /* wider matrices are unpacked as they are used: stack */
   Ahead = 4096 /* bytes between what is read and what is prefetched */
 };
 
-QK_INLINE v16u weightStep(const uint8_t *at, int sequential) {
-  if (sequential)
-    __builtin_prefetch(at + Ahead);
+/* `ahead` is the distance to what is prefetched, in bytes; 0 = nothing. */
+QK_INLINE v16u weightStep(const uint8_t *at, int64_t ahead) {
+  if (ahead)
+    __builtin_prefetch(at + ahead);
   return vloadu(at);
 }
 
 /* 32 columns at most (a full chunk has 32, or 16 where units have 16). */
 QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, const Q8Row *rows,
                         int64_t column, int tile, int np, int steps,
-                        v16i acc[MaxTile][2]) {
+                        int64_t ahead, v16i acc[MaxTile][2]) {
   if (q->w.element == QK_U4) {
     nibbleSum sum[MaxTile][2];
     QK_UNROLL for (int t = 0; t < tile; ++t)
@@ -60,7 +65,7 @@ QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, 
     QK_UNROLL for (int s = 0; s < steps; ++s) {
       v16u w[2];
       QK_UNROLL for (int p = 0; p < np; ++p)
-        w[p] = weightStep(codes[p] + at + s * 64, np == 1);
+        w[p] = weightStep(codes[p] + at + s * 64, ahead);
       QK_UNROLL for (int h = 0; h < 2; ++h)
         QK_UNROLL for (int t = 0; t < tile; ++t) {
           int32_t a;
@@ -79,7 +84,7 @@ QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, 
   QK_UNROLL for (int s = 0; s < steps; ++s) {
     v64b w[2];
     QK_UNROLL for (int p = 0; p < np; ++p)
-      w[p] = (v64b)weightStep(codes[p] + at + s * 64, np == 1);
+      w[p] = (v64b)weightStep(codes[p] + at + s * 64, ahead);
     QK_UNROLL for (int t = 0; t < tile; ++t) {
       int32_t a;
       __builtin_memcpy(&a, rows[t].codes + column + s * 4, 4);
@@ -89,31 +94,36 @@ QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, 
   }
 }
 
+/* What codes times activations are short of, for each unit of their sum. */
+QK_INLINE int32_t biasOf(const Q8 *q) {
+  return (int32_t)((q->w.element == QK_U8 ? QK_CODE_BIAS : 0) - (q->w.hasMin ? 0 : q->w.offset));
+}
+
 /* The integer sums of unit u, zero point included. */
 QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *rows, int64_t u,
-                       int tile, int np, v16i acc[MaxTile][2]) {
+                       int tile, int np, int64_t ahead, v16i acc[MaxTile][2]) {
   int64_t K = q->w.K, first = u * q->unit;
   int64_t columns = K % q->unit == 0 ? q->unit : qkMin(q->unit, K - first);
   int64_t wide = q->w.stepColumns;
-  int32_t bias = (int32_t)((q->w.element == QK_U8 ? QK_CODE_BIAS : 0) -
-                           (q->w.hasMin ? 0 : q->w.offset));
+  int32_t bias = biasOf(q);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
-    acc[t][0] = bias ? (v16i)rows[t].sums[u] * bias : (v16i)0;
+    acc[t][0] = (v16i)(rows[t].starts ? rows[t].starts[u] : bias ? rows[t].sums[u] * bias : 0);
     acc[t][1] = acc[t][0];
   }
   int chunk = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? 16 : (int)wide;
   int64_t done = 0;
   QK_NOUNROLL for (; done + chunk <= columns; done += chunk)
     dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np,
-             (int)(chunk / wide), acc);
+             (int)(chunk / wide), ahead, acc);
   QK_NOUNROLL for (; done < columns; done += wide)
-    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, acc);
+    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, ahead,
+             acc);
 }
 
 /* The outputs of np panels for `tile` rows. */
-QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *rows, int tile,
-                      int np, v16f total[MaxTile][2]) {
-  const uint8_t *codes[2] = {panels[0] + q->w.codesAt, panels[np - 1] + q->w.codesAt};
+QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t *const codes[2],
+                      const Q8Row *rows, int tile, int np, int64_t ahead,
+                      v16f total[MaxTile][2]) {
   int64_t outer = qkMax(q->actGroup, q->w.group);
   int64_t inside = qkCeilDiv(outer, q->unit); /* units in an outer group */
   int coarseWeights = q->w.group > q->actGroup;
@@ -127,12 +137,12 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const Q8Row *
       part[t][0] = part[t][1] = (v16f)0.0f;
     QK_NOUNROLL for (int64_t u = first; u < end; ++u) {
       v16i acc[MaxTile][2];
-      dotUnit(q, codes, rows, u, tile, np, acc);
+      dotUnit(q, codes, rows, u, tile, np, ahead, acc);
       int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u : inside == 1 ? u : o;
       QK_UNROLL for (int p = 0; p < np; ++p) {
         v16f scale = (v16f)1.0f, min = (v16f)0.0f;
-        if (np == 1 && !coarseWeights)
-          __builtin_prefetch(panels[p] + weightGroup * q->w.scaleBytes + Ahead);
+        if (ahead && !coarseWeights)
+          __builtin_prefetch(panels[p] + weightGroup * q->w.scaleBytes + ahead);
         if (!coarseWeights)
           scale = qkScale(&q->w, panels[p], weightGroup);
         if (q->w.hasMin)
@@ -174,13 +184,28 @@ typedef struct {
   int64_t inDivisor;
 } Q8Input;
 
-QK_INLINE void q8Rows(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
-                      int64_t panel, int64_t first, int tile, int np) {
-  const uint8_t *panels[2];
-  panels[0] = matrix + panel * q->w.panelBytes;
-  /* A last single panel is computed twice and stored once. */
-  int both = np == 2 && (q->w.panels % 2 == 0 || panel + 1 < q->w.panels);
-  panels[1] = both ? panels[0] + q->w.panelBytes : panels[0];
+/* Two neighbouring panels, or one. The second of a last single panel is the first:
+ * it is computed twice and stored once. */
+typedef struct {
+  int64_t panel;
+  int both;
+  int64_t ahead;            /* see weightStep */
+  const uint8_t *scales[2]; /* where the panels begin */
+  const uint8_t *codes[2];
+} Q8Panels;
+
+QK_INLINE Q8Panels q8PanelsAt(const Q8 *q, const uint8_t *matrix, int64_t panel) {
+  Q8Panels p = {.panel = panel, .both = q->w.panels % 2 == 0 || panel + 1 < q->w.panels};
+  p.scales[0] = matrix + panel * q->w.panelBytes;
+  p.scales[1] = p.both ? p.scales[0] + q->w.panelBytes : p.scales[0];
+  p.codes[0] = p.scales[0] + q->w.codesAt;
+  p.codes[1] = p.scales[1] + q->w.codesAt;
+  return p;
+}
+
+/* Rows [first, first + tile); `starts` (of the first) as in Q8Row. */
+QK_INLINE void q8Rows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const QkSink *sink,
+                      int64_t first, const int32_t *starts, int tile, int np) {
   Q8Row rows[MaxTile];
   int64_t slots[MaxTile];
   v16f total[MaxTile][2];
@@ -190,32 +215,119 @@ QK_INLINE void q8Rows(const Q8 *q, const uint8_t *matrix, const Q8Input *x, cons
     rows[t].codes = x->codes + row * q->Kp;
     rows[t].scales = x->scales + row * q->actGroups;
     rows[t].sums = x->sums + row * q->sumGroups;
+    rows[t].starts = starts ? starts + t * q->units : 0;
   }
-  q8Tile(q, panels, rows, tile, np, total);
+  q8Tile(q, p->scales, p->codes, rows, tile, np, p->ahead, total);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
-    qkSink(sink, slots[t], panel, total[t][0]);
-    if (both)
-      qkSink(sink, slots[t], panel + 1, total[t][1]);
+    qkSink(sink, slots[t], p->panel, total[t][0]);
+    if (np == 2 && p->both)
+      qkSink(sink, slots[t], p->panel + 1, total[t][1]);
   }
 }
 
-/* Pairs [begin, end) of panels for rows [firstRow, lastRow). */
+/* What the sums of each row and unit start at: the zero point's share, made once for
+ * all panels. starts[row - first][unit]. */
+QK_INLINE void fillStarts(const Q8 *q, const Q8Input *x, int64_t first, int64_t last,
+                          int32_t *starts) {
+  int32_t bias = biasOf(q);
+  for (int64_t row = first; row < last; ++row) {
+    const int32_t *sums = x->sums + (x->in ? x->in[row] : row) / x->inDivisor * q->sumGroups;
+    for (int64_t u = 0; u < q->units; ++u)
+      starts[(row - first) * q->units + u] = sums[u] * bias;
+  }
+}
+
+/* The 4-bit codes of a panel as 8-bit codes: the low nibbles of a step are its first
+ * four columns, the high nibbles the next four. */
+QK_INLINE void unpackPanel(const Q8 *q, const uint8_t *codes, uint8_t *out) {
+  QK_NOUNROLL for (int64_t step = 0; step < qkCeilDiv(q->w.K, 8); ++step) {
+    v16u word = vloadu(codes + step * 64);
+    v16u low = word & 0x0f0f0f0fu, high = (word >> 4) & 0x0f0f0f0fu;
+    __builtin_memcpy(out + step * 128, &low, 64);
+    __builtin_memcpy(out + step * 128 + 64, &high, 64);
+  }
+}
+
+/* A block of rows with two panels. Between tiles a slice of the next two panels is
+ * prefetched, where `ahead` is set. */
+QK_INLINE void q8BlockRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const QkSink *sink,
+                           int64_t first, int64_t last, const int32_t *starts, int ahead) {
+  int64_t slice = q->w.panelBytes * 2 / qkCeilDiv(last - first, MaxTile) + 64;
+  const uint8_t *next = p->scales[0] + q->w.panelBytes * 2;
+  QK_NOUNROLL for (int64_t row = first; row < last;) {
+    const int32_t *at = starts + (row - first) * q->units;
+    if (ahead) {
+      QK_NOUNROLL for (int64_t i = 0; i < slice; i += 64)
+        __builtin_prefetch(next + i, 0, 2);
+      next += slice;
+    }
+    if (row + MaxTile <= last) {
+      q8Rows(q, p, x, sink, row, at, MaxTile, 2);
+      row += MaxTile;
+    } else if (row + 3 <= last) {
+      q8Rows(q, p, x, sink, row, at, 3, 2);
+      row += 3;
+    } else {
+      q8Rows(q, p, x, sink, row, at, 1, 2);
+      row += 1;
+    }
+  }
+}
+
+/* Panels [begin, end) for many rows, in blocks: the activations of a block of rows and
+ * the weights of a block of panels stay in the cache. */
+QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
+                       int64_t begin, int64_t end, int64_t firstRow, int64_t lastRow) {
+  int unpack = QK_UNPACK_NIBBLES && given->w.element == QK_U4 && given->w.K <= UnpackColumns;
+  Q8 q = *given;
+  if (unpack) {
+    q.w.element = QK_U8;
+    q.w.stepColumns = 4;
+  }
+  int64_t bytes = unpack ? qkCeilDiv(q.w.K, 8) * 128 : 64;
+  uint8_t unpacked[2][bytes] __attribute__((aligned(64)));
+  int32_t starts[BlockRows * q.units];
+  QK_NOUNROLL for (int64_t block = begin; block < end; block += BlockPanels) {
+    int64_t stop = qkMin(block + BlockPanels, end);
+    QK_NOUNROLL for (int64_t first = firstRow; first < lastRow; first += BlockRows) {
+      int64_t last = qkMin(first + BlockRows, lastRow);
+      fillStarts(&q, x, first, last, starts);
+      QK_NOUNROLL for (int64_t panel = block; panel < stop; panel += 2) {
+        Q8Panels p = q8PanelsAt(&q, matrix, panel);
+        if (unpack)
+          QK_UNROLL for (int i = 0; i < 2; ++i) {
+            unpackPanel(&q, p.codes[i], unpacked[i]);
+            p.codes[i] = unpacked[i];
+          }
+        q8BlockRows(&q, &p, x, sink, first, last, starts, first == firstRow);
+      }
+    }
+  }
+}
+
+/* Pairs [begin, end) of panels for rows [first, last). */
 QK_INLINE void q8Product(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
-                         int64_t begin, int64_t end, int64_t firstRow, int64_t lastRow) {
-  if (lastRow - firstRow == 1) {
-    int64_t last = qkMin(end * 2, q->w.panels);
-    QK_NOUNROLL for (int64_t panel = begin * 2; panel < last; ++panel)
-      q8Rows(q, matrix, x, sink, panel, firstRow, 1, 1);
+                         int64_t begin, int64_t end, int64_t first, int64_t last) {
+  int64_t stop = qkMin(end * 2, q->w.panels);
+  if (last - first > 4) {
+    q8Block(q, matrix, x, sink, begin * 2, stop, first, last);
     return;
   }
-  QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
-    int64_t row = firstRow;
-    QK_NOUNROLL for (; row + 6 <= lastRow; row += 6)
-      q8Rows(q, matrix, x, sink, pair * 2, row, 6, 2);
-    QK_NOUNROLL for (; row + 3 <= lastRow; row += 3)
-      q8Rows(q, matrix, x, sink, pair * 2, row, 3, 2);
-    QK_NOUNROLL for (; row < lastRow; ++row)
-      q8Rows(q, matrix, x, sink, pair * 2, row, 1, 2);
+  QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop;) {
+    Q8Panels p = q8PanelsAt(q, matrix, panel);
+    p.ahead = last - first == 1 ? Ahead : 2 * q->w.panelBytes;
+    if (last - first == 1) {
+      q8Rows(q, &p, x, sink, first, 0, 1, 1);
+      panel += 1;
+      continue;
+    }
+    if (last - first == 4)
+      q8Rows(q, &p, x, sink, first, 0, 4, 2);
+    else if (last - first == 3)
+      q8Rows(q, &p, x, sink, first, 0, 3, 2);
+    else if (last - first == 2)
+      q8Rows(q, &p, x, sink, first, 0, 2, 2);
+    panel += 2;
   }
 }
 

@@ -1,0 +1,262 @@
+//===- CompileCommand.cpp - qplan compile ---------------------------------===//
+//
+// A thin shell around the Compiler: options, progress, a summary.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/driver/Compiler.h"
+#include "ir/Failure.h"
+#include "tools/qplan/CommandLine.h"
+#include "tools/qplan/LoadedPlan.h"
+#include "tools/qplan/Output.h"
+#include "tools/qplan/Progress.h"
+
+#include <llvm/Support/FileSystem.h>
+#include <mutex>
+
+namespace qplan {
+namespace {
+
+struct CompileArguments {
+  CompileOptions options;
+  std::string emit; ///< --emit; empty: the package
+  double modeloptBits = 0;
+  bool json = false;
+};
+
+llvm::Expected<EmitStage> stageFor(const std::string &name) {
+  constexpr std::pair<const char *, EmitStage> stages[] = {
+      {"", EmitStage::Package}, {"qp", EmitStage::Qp},
+      {"recipe", EmitStage::Recipe},      {"plan", EmitStage::Plan},
+      {"llvm", EmitStage::Llvm},          {"asm", EmitStage::Assembly},
+      {"obj", EmitStage::Object}};
+  for (auto &[known, stage] : stages)
+    if (name == known)
+      return stage;
+  return usageError("--emit={}: expected qp, recipe, plan, llvm, asm or obj", name);
+}
+
+/// Shows the compiler's progress as one bar after another; called from any thread.
+class StageProgress {
+public:
+  explicit StageProgress(bool json) : style(progressStyleFor(json)) {}
+
+  ProgressSink sink() {
+    ProgressSink result;
+    result.update = [this](llvm::StringRef title, uint64_t done, uint64_t total) {
+      update(title.str(), done, total);
+    };
+    result.note = [this](llvm::StringRef line) { note(line.str()); };
+    return result;
+  }
+
+  /// Shows the end of what is under way.
+  void finish() { bar.reset(); }
+
+private:
+  void update(const std::string &title, uint64_t done, uint64_t total) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!bar || title != current || done < shown) {
+      bar.reset();
+      bar = std::make_unique<Progress>(style, title, total);
+      current = title;
+      shown = 0;
+    }
+    bar->advance(done - shown);
+    shown = done;
+    if (total && done >= total)
+      bar->finish();
+  }
+
+  void note(const std::string &line) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (bar)
+      bar->note(line);
+    else if (style != ProgressStyle::Silent)
+      fmt::print(stderr, "{}\n", line);
+  }
+
+  const ProgressStyle style;
+  std::mutex mutex;
+  std::unique_ptr<Progress> bar;
+  std::string current;
+  uint64_t shown = 0;
+};
+
+/// Site counts by treatment, in the order in which they appear.
+nlohmann::ordered_json treatmentCounts(const nlohmann::ordered_json &manifest) {
+  nlohmann::ordered_json counts = nlohmann::ordered_json::object();
+  if (manifest.contains("sites") && manifest["sites"].is_array())
+    for (const auto &site : manifest["sites"]) {
+      std::string treatment = textOr(site, "treatment");
+      counts[treatment] = int64_t(numberOr(counts, treatment.c_str(), 0)) + 1;
+    }
+  return counts;
+}
+
+llvm::Error summarize(const CompileArguments &arguments, const std::string &target,
+                      double seconds) {
+  const std::string &output = arguments.options.output;
+  auto manifest = readManifest(output);
+  if (!manifest)
+    return manifest.takeError();
+  uint64_t weights = 0, code = 0;
+  if (llvm::sys::fs::file_size(output + "/weights.bin", weights))
+    weights = 0;
+  if (llvm::sys::fs::file_size(output + "/model.so", code))
+    code = 0;
+  auto counts = treatmentCounts(*manifest);
+  double bits = numberOr(*manifest, "effective_bits", 0);
+  double modelopt = numberOr(*manifest, "effective_bits_modelopt", 0);
+  if (arguments.json) {
+    printJson({{"output", output},
+               {"architecture", textOr(*manifest, "architecture")},
+               {"parameters", uint64_t(numberOr(*manifest, "parameters", 0))},
+               {"target", target},
+               {"effective_bits", bits},
+               {"effective_bits_modelopt", modelopt},
+               {"kv_cache", textOr(*manifest, "kv_cache")},
+               {"treatments", counts},
+               {"weight_bytes", weights},
+               {"code_bytes", code},
+               {"seconds", seconds}});
+    return llvm::Error::success();
+  }
+  print(fmt::format("{}: {}, {:.1f} M parameters, for {}\n", output,
+                    textOr(*manifest, "architecture"), numberOr(*manifest, "parameters", 0) / 1e6,
+                    target));
+  for (auto &[treatment, count] : counts.items())
+    print(fmt::format("  {:>5} sites  {}\n", count.get<int64_t>(), treatment));
+  print(fmt::format("  {:.3f} effective bits in the layers, keys and values in {}\n", bits,
+                    textOr(*manifest, "kv_cache")));
+  print(fmt::format("  weights {}, code {}, {:.1f} s\n", sizeText(weights), sizeText(code),
+                    seconds));
+  return llvm::Error::success();
+}
+
+/// Text or bytes of a stage: to -o, else to stdout.
+llvm::Error deliver(const CompileArguments &arguments, EmitStage stage, const std::string &bytes) {
+  const std::string &output = arguments.options.output;
+  if (output.empty() || output == "-") {
+    print(bytes);
+    return llvm::Error::success();
+  }
+  if (auto error = writeFileWhole(output, bytes))
+    return error;
+  if (arguments.json)
+    printJson({{"output", output}, {"bytes", bytes.size()}});
+  return llvm::Error::success();
+}
+
+llvm::Error compile(CompileArguments arguments) {
+  Stopwatch watch;
+  auto stage = stageFor(arguments.emit);
+  if (!stage)
+    return stage.takeError();
+  CompileOptions &options = arguments.options;
+  if (*stage == EmitStage::Package && options.output.empty())
+    return usageError("-o is missing: name the plan to write, for example -o m.qplan");
+  if (*stage == EmitStage::Object && (options.output.empty() || options.output == "-"))
+    return usageError("--emit=obj needs -o FILE: an object is no text for a terminal");
+  if (*stage != EmitStage::Package && arguments.json && options.output.empty())
+    return usageError("--json with --emit={} needs -o FILE: stdout holds one JSON object",
+                      arguments.emit);
+  if (arguments.modeloptBits > 0 && options.effectiveBits > 0)
+    return usageError("--effective-bits and --effective-bits-modelopt exclude each other: one "
+                      "budget is counted one way");
+  if (arguments.modeloptBits > 0) {
+    options.effectiveBits = arguments.modeloptBits;
+    options.modeloptBits = true;
+  }
+  if (options.effectiveBits > 0 && options.automatic.empty() && options.recipe.empty())
+    return usageError("--effective-bits is a budget of the search; add --auto T,T,... to search");
+  StageProgress progress(arguments.json);
+  auto compiler = Compiler::create(options, progress.sink());
+  if (!compiler)
+    return compiler.takeError();
+  auto bytes = (*compiler)->run(*stage);
+  progress.finish();
+  if (!bytes)
+    return bytes.takeError();
+  if (*stage == EmitStage::Package)
+    return summarize(arguments, (*compiler)->target().name, watch.seconds());
+  return deliver(arguments, *stage, *bytes);
+}
+
+void addTreatmentOptions(CLI::App &command, CompileArguments &arguments) {
+  CompileOptions &o = arguments.options;
+  const char *group = "Treatments";
+  command.add_option("--quant", o.quant, "One treatment for all sites: int4_g64, w4a8@awq, fp8, f32, ...; "
+                                         "without it the checkpoint's formats are kept")
+      ->group(group);
+  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")
+      ->group(group);
+  command.add_option("--effective-bits", o.effectiveBits, "Budget of the search: bits stored for each weight")
+      ->check(CLI::PositiveNumber)->group(group);
+  command.add_option("--effective-bits-modelopt", arguments.modeloptBits,
+                     "The same budget, counted as ModelOpt counts")
+      ->check(CLI::PositiveNumber)->group(group);
+  command.add_option("--activations", o.activations, "Activations that the search may use: 16, 8 or any")
+      ->check(CLI::IsMember({"16", "8", "any"}))->group(group);
+  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")->group(group);
+  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")->group(group);
+  command.add_option("--recipe", o.recipe, "Read the treatments from FILE")->group(group);
+  command.add_option("--save-recipe", o.saveRecipe, "Write the chosen treatments to FILE")->group(group);
+  command.add_option("--fallback", o.fallback, "Treatment for sites that cannot take theirs")->group(group);
+  command.add_flag("--untie", o.untie, "Let a tied lm_head differ from the embedding")->group(group);
+}
+
+void addCalibrationOptions(CLI::App &command, CompileOptions &o) {
+  const char *group = "Calibration";
+  command.add_option("--calib", o.calibration, "Text file to calibrate with")->group(group);
+  command.add_option("--calib-samples", o.samples, "Samples of the text")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 24))->group(group);
+  command.add_option("--calib-length", o.length, "Tokens of a sample")
+      ->check(CLI::Range(int64_t(2), int64_t(1) << 20))->group(group);
+  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")
+      ->group(group);
+}
+
+void addPlanOptions(CLI::App &command, CompileArguments &arguments) {
+  CompileOptions &o = arguments.options;
+  const char *group = "Plan";
+  command.add_option("--target", o.target, "Processor: cpu[:CPU][+feature], aarch64-linux:neoverse-v1, ...; "
+                                           "`qplan targets` lists them (default: this machine)")
+      ->group(group);
+  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")->group(group);
+  command.add_option("--context", o.context, "Most tokens of a sequence (default: the model's, at most 4096)")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))->group(group);
+  command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")->group(group);
+  command.add_flag("--qdq", o.qdq, "Compile the quantize-dequantize form in f32: the reference of the plan")
+      ->group(group);
+  const char *work = "Work";
+  command.add_option("--threads", o.threads, "Threads to compile with (default: the cores allowed)")
+      ->check(CLI::Range(1u, 4096u))->group(work);
+  command.add_option("--dump-ir", o.dumpDirectory, "Write the IR after each stage to DIR")->group(work);
+  command.add_option("--emit", arguments.emit, "Stop at a stage and print it: qp, recipe, plan, llvm, asm, obj")
+      ->check(CLI::IsMember({"qp", "recipe", "plan", "llvm", "asm", "obj"}))->group(work);
+  command.add_flag("--json", arguments.json, "Print the summary as one JSON object")->group(work);
+}
+
+} // namespace
+
+void addCompileCommand(CLI::App &app, Action &action) {
+  CLI::App *command = app.add_subcommand("compile", "Compile a checkpoint into a plan");
+  command->footer("Examples:\n"
+                  "  qplan compile ./model -o m.qplan                       keep the stored formats\n"
+                  "  qplan compile ./model -o m.qplan --quant int8a8        one treatment everywhere\n"
+                  "  qplan compile model.gguf -o m.qplan --auto int4_g64@mse,int8a8 \\\n"
+                  "        --effective-bits 4.8 --calib text.txt            search a mix\n"
+                  "A treatment is weights[aACTIVATIONS][@METHOD][{option=value}]; `qplan formats` "
+                  "lists the weights.");
+  auto arguments = std::make_shared<CompileArguments>();
+  command->add_option("MODEL", arguments->options.model,
+                      "Checkpoint: a Hugging Face folder or a GGUF file")->required();
+  command->add_option("-o,--output", arguments->options.output, "Plan to write, or FILE of --emit");
+  addTreatmentOptions(*command, *arguments);
+  addCalibrationOptions(*command, arguments->options);
+  addPlanOptions(*command, *arguments);
+  command->callback([&action, arguments] { action = [arguments] { return compile(*arguments); }; });
+}
+
+} // namespace qplan

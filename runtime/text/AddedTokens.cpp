@@ -139,7 +139,8 @@ void AddedTokens::cut(const Piece &piece, const TextTrie &trie, bool plain,
   size_t begin = 0; // of what is not yet given out
   auto emitText = [&](size_t end) {
     if (begin < end)
-      out.push_back({std::string(text.substr(begin, end - begin)), -1, piece.atStart && begin == 0});
+      out.push_back(
+          {std::string(text.substr(begin, end - begin)), -1, piece.atStart && begin == 0});
   };
   for (size_t i = 0; i < text.size() && !trie.empty();) {
     size_t length = 0;

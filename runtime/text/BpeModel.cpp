@@ -81,8 +81,10 @@ void BpeModel::parseVocabulary(const Field &field) {
   // Ids may have holes, but not so many that the array of tokens costs more than
   // the file did.
   if (highest > int64_t(ids.size()) * 16 + 65536)
-    return field.fail("the highest id, " + std::to_string(highest) + ", is far above the number of "
-                      "tokens, " + std::to_string(ids.size()));
+    return field.fail("the highest id, " + std::to_string(highest) +
+                      ", is far above the number of "
+                      "tokens, " +
+                      std::to_string(ids.size()));
   tokens.assign(size_t(highest + 1), nullptr);
   for (const auto &[token, id] : ids) {
     if (tokens[id])
@@ -115,7 +117,8 @@ void BpeModel::parseMerges(const Field &field) {
     if (const auto *text = merge.get_ptr<const std::string *>()) {
       size_t space = text->find(' ');
       if (space == std::string::npos || text->find(' ', space + 1) != std::string::npos)
-        return field.at(i).fail("expected two tokens with one space between, found '" + *text + "'");
+        return field.at(i).fail("expected two tokens with one space between, found '" + *text +
+                                "'");
       std::string_view view(*text);
       addMerge(field, uint32_t(i), view.substr(0, space), view.substr(space + 1));
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&

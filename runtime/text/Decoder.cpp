@@ -68,7 +68,8 @@ public:
 
 class Replace : public Decoder {
 public:
-  Replace(Regex regex, std::string content) : regex(std::move(regex)), content(std::move(content)) {}
+  Replace(Regex regex, std::string content)
+      : regex(std::move(regex)), content(std::move(content)) {}
   Status apply(Tokens &tokens) const override {
     Regex::Matcher matcher(regex);
     std::vector<Span> spans;
@@ -191,8 +192,7 @@ std::unique_ptr<Decoder> parseReplace(const Field &field) {
 
 std::unique_ptr<Decoder> parseStrip(const Field &field) {
   field.onlyKeys({"type", "content", "start", "stop"});
-  return std::make_unique<Strip>(field.at("content").character(),
-                                 field.at("start").number(1 << 20),
+  return std::make_unique<Strip>(field.at("content").character(), field.at("start").number(1 << 20),
                                  field.at("stop").number(1 << 20));
 }
 
@@ -228,8 +228,10 @@ int byteFallbackByte(const std::string &token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>')
     return -1;
   auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
   };
   int high = digit(token[3]), low = digit(token[4]);
   return high < 0 || low < 0 ? -1 : high * 16 + low;

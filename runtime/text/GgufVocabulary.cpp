@@ -29,8 +29,7 @@ enum TokenType { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused =
   "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" end
 #define CASED_TAIL " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-constexpr const char *llama3 =
-    CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" TAIL;
+constexpr const char *llama3 = CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" TAIL;
 constexpr const char *qwen2 = CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|" TAIL;
 constexpr const char *gpt4o = CASED_WORDS(CONTRACTIONS "?") "|\\p{N}{1,3}|" CASED_TAIL;
 constexpr const char *tekken = CASED_WORDS("") "|\\p{N}|" CASED_TAIL;
@@ -43,7 +42,7 @@ constexpr const char *falconMarks = "[\\p{P}\\$\\+<=>\\^~\\|`]+";
 struct PreRule {
   std::string_view name;
   std::vector<const char *> first;
-  bool gpt2 = false;         ///< GPT-2's pattern follows
+  bool gpt2 = false; ///< GPT-2's pattern follows
   std::vector<const char *> last;
   bool nfc = false;          ///< the original tokenizer composes characters first
   bool ignoreMerges = false; ///< whole words that are tokens stay whole
@@ -109,7 +108,9 @@ private:
   }
 
   size_t count() const { return vocabulary.tokens.size(); }
-  int32_t typeOf(size_t id) const { return vocabulary.types.empty() ? Normal : vocabulary.types[id]; }
+  int32_t typeOf(size_t id) const {
+    return vocabulary.types.empty() ? Normal : vocabulary.types[id];
+  }
 
   bool check() {
     if (vocabulary.model != "gpt2" && vocabulary.model != "llama")
@@ -120,9 +121,9 @@ private:
       return fail("token_type", lengthMessage(vocabulary.types.size()));
     if (!vocabulary.scores.empty() && vocabulary.scores.size() != count())
       return fail("scores", lengthMessage(vocabulary.scores.size()));
-    for (auto [key, id] : {std::pair("bos_token_id", vocabulary.bosId),
-                           std::pair("eos_token_id", vocabulary.eosId),
-                           std::pair("unknown_token_id", vocabulary.unknownId)})
+    for (auto [key, id] :
+         {std::pair("bos_token_id", vocabulary.bosId), std::pair("eos_token_id", vocabulary.eosId),
+          std::pair("unknown_token_id", vocabulary.unknownId)})
       if (id && (*id < 0 || size_t(*id) >= count()))
         return fail(key, std::to_string(*id) + " is outside the vocabulary of " +
                              std::to_string(count()) + " tokens");
@@ -223,8 +224,8 @@ private:
       steps.push_back(split(gpt2));
     for (const char *pattern : rule.last)
       steps.push_back(split(pattern));
-    steps.push_back(byteLevel(vocabulary.addSpacePrefix.value_or(false),
-                              rule.gpt2 && rule.last.empty()));
+    steps.push_back(
+        byteLevel(vocabulary.addSpacePrefix.value_or(false), rule.gpt2 && rule.last.empty()));
     return {{"type", "Sequence"}, {"pretokenizers", steps}};
   }
 
@@ -258,8 +259,8 @@ private:
       return fail("merges", "missing or empty; a gpt2 vocabulary needs merges");
     root["normalizer"] = rule->nfc ? Json{{"type", "NFC"}} : Json(nullptr);
     root["pre_tokenizer"] = preTokenizer(*rule);
-    root["post_processor"] = postProcessor(vocabulary.addBos.value_or(rule->addBos),
-                                           vocabulary.addEos.value_or(false));
+    root["post_processor"] =
+        postProcessor(vocabulary.addBos.value_or(rule->addBos), vocabulary.addEos.value_or(false));
     root["decoder"] = byteLevel(false, true);
     root["model"] = {{"type", "BPE"},
                      {"dropout", nullptr},
@@ -292,7 +293,8 @@ private:
         continue;
       for (size_t n = 1; n < characters; ++n) {
         nextCharacter(token, position);
-        int32_t left = normalId(token.substr(0, position)), right = normalId(token.substr(position));
+        int32_t left = normalId(token.substr(0, position)),
+                right = normalId(token.substr(position));
         if (left >= 0 && right >= 0)
           found.push_back({vocabulary.scores[id], n, characters - n, int32_t(id), left, right});
       }

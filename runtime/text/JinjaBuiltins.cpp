@@ -42,7 +42,8 @@ Arguments behind(const Arguments &arguments, size_t count) {
 }
 
 /// select, reject, selectattr and rejectattr.
-Result<Value> selectFilter(const std::string &name, const Value &value, const Arguments &arguments) {
+Result<Value> selectFilter(const std::string &name, const Value &value,
+                           const Arguments &arguments) {
   Result<List> items = iterate(value);
   if (!items)
     return items.failure();
@@ -81,8 +82,7 @@ Result<Value> mapFilter(const Value &value, const Arguments &arguments) {
       out.push_back(attributeOf(item, attribute->string));
       continue;
     }
-    Result<Value> mapped =
-        applyFilter(arguments.positional[0].string, item, behind(arguments, 1));
+    Result<Value> mapped = applyFilter(arguments.positional[0].string, item, behind(arguments, 1));
     if (!mapped)
       return mapped;
     out.push_back(std::move(*mapped));
@@ -133,7 +133,8 @@ Result<Value> lengthOf(const Value &value) {
 Result<Value> numberFilter(const std::string &name, const Value &value) {
   if (name == "abs")
     return value.kind == Value::Kind::Float ? Value::of(std::fabs(value.real))
-           : value.asInteger() < 0 ? Value::of(int64_t(0 - uint64_t(value.asInteger()))) : value;
+           : value.asInteger() < 0          ? Value::of(int64_t(0 - uint64_t(value.asInteger())))
+                                            : value;
   double real = value.isNumber() ? value.asReal() : parseReal(value.string);
   if (name == "float")
     return Value::of(real);
@@ -173,8 +174,11 @@ Result<Value> arithmetic(const std::string &op, const Value &left, const Value &
     double a = left.asReal(), b = right.asReal();
     if (op == "%")
       return Value::of(a - b * std::floor(a / b));
-    return Value::of(op == "+" ? a + b : op == "-" ? a - b : op == "*" ? a * b
-                     : op == "/" ? a / b : std::floor(a / b));
+    return Value::of(op == "+"   ? a + b
+                     : op == "-" ? a - b
+                     : op == "*" ? a * b
+                     : op == "/" ? a / b
+                                 : std::floor(a / b));
   }
   int64_t a = left.asInteger(), b = right.asInteger(), result = 0;
   bool overflow = op == "+"   ? __builtin_add_overflow(a, b, &result)

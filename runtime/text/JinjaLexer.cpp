@@ -42,9 +42,7 @@ public:
 private:
   char at(size_t i) const { return i < source.size() ? source[i] : '\0'; }
 
-  void add(Token::Kind kind, std::string text) {
-    tokens.push_back({kind, std::move(text), line});
-  }
+  void add(Token::Kind kind, std::string text) { tokens.push_back({kind, std::move(text), line}); }
 
   void advance(size_t end) {
     for (; position < end; ++position)
@@ -54,8 +52,9 @@ private:
   /// Text up to the next tag, and the tag.
   void textThenTag() {
     size_t tag = position;
-    while (tag < source.size() &&
-           !(source[tag] == '{' && (at(tag + 1) == '{' || at(tag + 1) == '%' || at(tag + 1) == '#')))
+    while (
+        tag < source.size() &&
+        !(source[tag] == '{' && (at(tag + 1) == '{' || at(tag + 1) == '%' || at(tag + 1) == '#')))
       ++tag;
     std::string text = source.substr(position, tag - position);
     if (tag < source.size()) {

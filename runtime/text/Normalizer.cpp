@@ -113,7 +113,8 @@ private:
 
 class Replace : public Normalizer {
 public:
-  Replace(Regex regex, std::string content) : regex(std::move(regex)), content(std::move(content)) {}
+  Replace(Regex regex, std::string content)
+      : regex(std::move(regex)), content(std::move(content)) {}
   Status apply(Piece &piece) const override {
     if (piece.text.empty())
       return std::nullopt;
@@ -122,7 +123,8 @@ public:
       return status;
     std::string out;
     for (const Span &span : spans) {
-      std::string_view part = std::string_view(piece.text).substr(span.begin, span.end - span.begin);
+      std::string_view part =
+          std::string_view(piece.text).substr(span.begin, span.end - span.begin);
       // A replacement counts as standing where the last replaced character stood.
       if (span.matched && span.begin == 0 && countCharacters(part) > 1)
         piece.atStart = false;

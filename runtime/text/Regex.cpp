@@ -96,8 +96,8 @@ private:
   /// because m and s mean different things in the two syntaxes.
   void group() {
     size_t flags = position + 2;
-    while (flags < pattern.size() && (std::isalpha(static_cast<unsigned char>(pattern[flags])) ||
-                                      pattern[flags] == '-')) {
+    while (flags < pattern.size() &&
+           (std::isalpha(static_cast<unsigned char>(pattern[flags])) || pattern[flags] == '-')) {
       if (pattern[flags] != 'i' && pattern[flags] != '-') {
         error = std::string("the inline flag '") + pattern[flags] + "' is not supported";
         return;
@@ -111,8 +111,8 @@ private:
   /// A brace is a quantifier or, to Oniguruma, itself.
   void brace() {
     size_t end = position + 1;
-    while (end < pattern.size() && (std::isdigit(static_cast<unsigned char>(pattern[end])) ||
-                                    pattern[end] == ','))
+    while (end < pattern.size() &&
+           (std::isdigit(static_cast<unsigned char>(pattern[end])) || pattern[end] == ','))
       ++end;
     bool quantifier = end < pattern.size() && pattern[end] == '}' && end > position + 1 &&
                       pattern.substr(position + 1, end - position - 1) != ",";
@@ -246,9 +246,10 @@ Result<Regex> Regex::compile(std::string_view source) {
   // Oniguruma's '^' and '$' see every line, and only '\n' ends one.
   uint32_t flags = UREGEX_MULTILINE | UREGEX_UNIX_LINES;
   Regex regex;
-  regex.pattern.reset(icu::RegexPattern::compile(
-      icu::UnicodeString::fromUTF8(icu::StringPiece(translated->data(), int32_t(translated->size()))),
-      flags, where, code));
+  regex.pattern.reset(
+      icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(icu::StringPiece(
+                                     translated->data(), int32_t(translated->size()))),
+                                 flags, where, code));
   if (U_FAILURE(code))
     return inputFailure("the pattern '" + std::string(source) + "' cannot be compiled (" +
                         u_errorName(code) + ")");

@@ -64,8 +64,9 @@ TEST(ChatTemplate, TakesTheDefaultOfSeveral) {
 TEST(ChatTemplate, NamesWhatTheConfigLacks) {
   Result<ChatTemplate> chat = ChatTemplate::fromConfig("{}", "c.json");
   ASSERT_FALSE(chat);
-  EXPECT_EQ(chat.failure().message,
-            "c.json: chat_template: missing; without a chat template only plain prompts can be used");
+  EXPECT_EQ(
+      chat.failure().message,
+      "c.json: chat_template: missing; without a chat template only plain prompts can be used");
 }
 
 TEST(ChatTemplate, LeavesMissingTokensUndefined) {

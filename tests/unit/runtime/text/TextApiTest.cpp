@@ -64,8 +64,9 @@ TEST(TextApi, RendersChats) {
   qplan_text_error error;
   qplan_chat_template *chat = nullptr;
   std::string source = readInput("chat/smollm2.jinja");
-  ASSERT_EQ(qplan_chat_template_parse(source.data(), source.size(), nullptr, nullptr, &chat, &error),
-            QPLAN_OK);
+  ASSERT_EQ(
+      qplan_chat_template_parse(source.data(), source.size(), nullptr, nullptr, &chat, &error),
+      QPLAN_OK);
   qplan_chat_message messages[] = {{"user", "Hi"}};
   char *text = nullptr;
   size_t size = 0;

@@ -212,7 +212,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"/model/vocab/x", "3", "share the id 3"},
         Mistake{"/model/vocab/x", "99999999999", "expected a number of at most"},
         Mistake{"/model/vocab/x", "16000000", "far above the number of tokens"},
-        Mistake{"/model/merges", "[[\"a\",\"z\"]]", "merges[0]: the token 'z' is not in model.vocab"},
+        Mistake{"/model/merges", "[[\"a\",\"z\"]]",
+                "merges[0]: the token 'z' is not in model.vocab"},
         Mistake{"/model/merges", "[[\"b\",\"a\"]]", "merges[0]: the token 'ba' is not in"},
         Mistake{"/model/merges", "[\"a b c\"]", "merges[0]: expected two tokens"},
         Mistake{"/model/merges", "[7]", "merges[0]: expected two tokens"},
@@ -220,17 +221,22 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"/added_tokens/0/content", "\"\"", "expected 1 to 4096 bytes"},
         Mistake{"/added_tokens/1/content", "\"<s>\"", "is listed twice"},
         Mistake{"/added_tokens/0/special", "null", "added_tokens[0].special: expected true or"},
-        Mistake{"/normalizer", "{\"type\":\"Precompiled\"}", "normalizer: the normalizer 'Precompiled'"},
+        Mistake{"/normalizer", "{\"type\":\"Precompiled\"}",
+                "normalizer: the normalizer 'Precompiled'"},
         Mistake{"/normalizer", "{\"type\":\"NFC\",\"x\":1}", "the key 'x' is not supported"},
-        Mistake{"/normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}",
+        Mistake{"/normalizer",
+                "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}",
                 "normalizer.pattern.Regex: the pattern '(' cannot be compiled"},
-        Mistake{"/normalizer", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}",
+        Mistake{"/normalizer",
+                "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}",
                 "an empty text is no pattern"},
-        Mistake{"/pre_tokenizer", "{\"type\":\"UnicodeScripts\"}", "'UnicodeScripts' is not supported"},
-        Mistake{"/pre_tokenizer",
-                "{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"behavior\":\"Odd\",\"invert\":"
-                "false}",
-                "pre_tokenizer.behavior: the behavior 'Odd'"},
+        Mistake{"/pre_tokenizer", "{\"type\":\"UnicodeScripts\"}",
+                "'UnicodeScripts' is not supported"},
+        Mistake{
+            "/pre_tokenizer",
+            "{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"behavior\":\"Odd\",\"invert\":"
+            "false}",
+            "pre_tokenizer.behavior: the behavior 'Odd'"},
         Mistake{"/pre_tokenizer", "{\"type\":\"Metaspace\",\"replacement\":\"ab\"}",
                 "replacement: expected a string of one character"},
         Mistake{"/decoder", "{\"type\":\"CTC\"}", "the decoder 'CTC' is not supported"},
@@ -246,8 +252,8 @@ TEST(Tokenizer, RefusesDeepNesting) {
   std::string closing;
   for (int i = 0; i < 100000; ++i)
     closing += "]}";
-  std::string message = refusal(R"({"model":{"vocab":{},"merges":[]},"normalizer":)" + deep +
-                                closing + "}");
+  std::string message =
+      refusal(R"({"model":{"vocab":{},"merges":[]},"normalizer":)" + deep + closing + "}");
   EXPECT_NE(message.find("nested too deeply"), std::string::npos) << message.substr(0, 200);
 }
 

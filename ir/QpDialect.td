@@ -23,6 +23,7 @@ def Qp_Dialect : Dialect {
     value is followed by `qp.dequantize` (the QDQ form) is the meaning of a plan.
   }];
   let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
 }
 
 class Qp_Type<string name, string mnemonicText> : TypeDef<Qp_Dialect, name> {

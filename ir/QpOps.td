@@ -241,14 +241,14 @@ def Qp_AddOp : Qp_Rowwise<"add"> {
 def Qp_PointwiseOp : Qp_Rowwise<"pointwise"> {
   let summary = "silu, gelu or relu of each element";
   let arguments = (ins F32Tensor:$input, Qp_ActivationAttr:$function);
-  let assemblyFormat = "$function $input attr-dict `:` type($result)";
+  let assemblyFormat = "`` $function $input attr-dict `:` type($result)";
 }
 
 def Qp_GatedOp : Qp_Op<"gated", [Pure, AllTypesMatch<["gate", "up"]>]> {
   let summary = "function(gate) * up";
   let arguments = (ins F32Tensor:$gate, F32Tensor:$up, Qp_ActivationAttr:$function);
   let results = (outs Qp_RowsOrPacked:$result);
-  let assemblyFormat = "$function $gate `,` $up attr-dict `:` type($gate) `->` type($result)";
+  let assemblyFormat = "`` $function $gate `,` $up attr-dict `:` type($gate) `->` type($result)";
 }
 
 def Qp_ScaleOp : Qp_Rowwise<"scale"> {
@@ -289,7 +289,7 @@ def Qp_RouteOp : Qp_Op<"route", [Pure]> {
   }];
   let arguments = (ins F32Tensor:$logits, I64Attr:$top_k, Qp_RouterModeAttr:$mode);
   let results = (outs F32Tensor:$weights, TensorOf<[I32]>:$routes);
-  let assemblyFormat = "$mode $logits attr-dict `:` type($logits) `->` type($weights) `,` type($routes)";
+  let assemblyFormat = "`` $mode $logits attr-dict `:` type($logits) `->` type($weights) `,` type($routes)";
 }
 
 def Qp_ExpertLinearOp : Qp_Op<"expert_linear", [Pure]> {

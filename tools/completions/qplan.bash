@@ -1,0 +1,25 @@
+# Completions of qplan; written by `tools/dev completions` from its help.
+_qplan() {
+  local word=${COMP_WORDS[COMP_CWORD]} words=
+  if [[ $COMP_CWORD -eq 1 ]]; then
+    COMPREPLY=($(compgen -W "compile run eval logits bench inspect formats targets models --help --version" -- "$word"))
+    return
+  fi
+  case ${COMP_WORDS[1]} in
+    compile) words="-h --help -o --output --quant --auto --effective-bits --effective-bits-modelopt --activations --group --sites --recipe --save-recipe --fallback --untie --calib --calib-samples --calib-length --statistics --target --kv-cache --context --name --qdq --threads --dump-ir --emit --json" ;;
+    run) words="-h --help --prompt --prompt-file --ids -n --tokens --chat --system --stop --ignore-eos --threads --untrusted --json --temperature --top-k --top-p --seed" ;;
+    eval) words="-h --help --text --ids --reference --window --windows --threads --json" ;;
+    logits) words="-h --help --input-ids -o --output --greedy --compare --tolerance --threads --json" ;;
+    bench) words="-h --help -p --prefill -n --decode -b --batch --depth --repetitions --threads --json" ;;
+    inspect) words="-h --help --json" ;;
+    formats) words="-h --help --json" ;;
+    targets) words="-h --help --json" ;;
+    models) words="-h --help --json" ;;
+  esac
+  if [[ $word == -* ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+  else
+    COMPREPLY=($(compgen -f -- "$word"))
+  fi
+}
+complete -o filenames -F _qplan qplan

@@ -47,8 +47,7 @@ QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int6
                           const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
   v16u word[2];
   QK_UNROLL for (int p = 0; p < np; ++p) {
-    if (np == 1)
-      __builtin_prefetch(codes[p] + Ahead);
+    __builtin_prefetch(codes[p] + (np == 1 ? Ahead : 2 * w->panelBytes));
     word[p] = qkStep(w, codes[p]);
   }
   QK_UNROLL for (int j = 0; j < columns; ++j) {
@@ -109,8 +108,8 @@ QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], con
     int64_t columns = w->K % w->group == 0 ? w->group : qkMin(w->group, w->K - first);
     v16f scale[2], min[2], sum[DirectTile][2][8];
     QK_UNROLL for (int p = 0; p < np; ++p) {
-      if (np == 1 && w->scale != QK_SCALE_NONE)
-        __builtin_prefetch(panels[p] + g * w->scaleBytes + Ahead);
+      if (w->scale != QK_SCALE_NONE)
+        __builtin_prefetch(panels[p] + g * w->scaleBytes + (np == 1 ? Ahead : 2 * w->panelBytes));
       scale[p] = qkScale(w, panels[p], g);
       min[p] = w->hasMin ? qkMinOf(w, panels[p], g) : (v16f)0.0f;
       QK_UNROLL for (int t = 0; t < tile; ++t)

@@ -127,35 +127,36 @@ llvm::Expected<double> repeat(int64_t repetitions, Progress &progress, Measured 
   return median(std::move(seconds));
 }
 
-/// Bytes that one decode step reads at the mean depth of the test: every weight but an
-/// embedding table of its own (of which a step reads one row a sequence), and the cached
-/// keys and values of each sequence. All experts of a mixture are counted where the
-/// manifest does not say how many a token visits.
-uint64_t bytesPerStep(const LoadedPlan &plan, const BenchArguments &arguments) {
-  double bytes = double(plan.info().weight_bytes);
+/// Bytes of an embedding table that only lookups read, less the rows they read; 0 when the
+/// head is the same tensor. A tied table is listed under both names and stored once: the
+/// sites then add up to more than the file.
+double unreadTable(const LoadedPlan &plan, int64_t rowsRead) {
   const auto &manifest = plan.manifest();
-  if (manifest.contains("sites") && manifest["sites"].is_array()) {
-    bool head = false;
-    double embedding = 0, embeddingRows = 1;
-    for (const auto &site : manifest["sites"]) {
-      std::string name = textOr(site, "name");
-      double siteBytes = numberOr(site, "bytes", 0);
-      head |= name == "lm_head";
-      const auto shape = site.find("shape");
-      bool shaped = shape != site.end() && shape->is_array() && !shape->empty() &&
-                    shape->front().is_number();
-      if (name == "embedding") {
-        embedding = siteBytes;
-        embeddingRows = shaped ? std::max(1.0, shape->front().get<double>()) : 1.0;
-      }
-    }
-    // A tied table is one tensor that the head reads whole; it then has one site.
-    if (head)
-      bytes -= embedding * (1 - double(arguments.batch) / embeddingRows);
+  if (!manifest.contains("sites") || !manifest["sites"].is_array())
+    return 0;
+  double all = 0, table = 0, rows = 1;
+  for (const auto &site : manifest["sites"]) {
+    double bytes = numberOr(site, "bytes", 0);
+    all += bytes;
+    if (textOr(site, "name") != "embedding")
+      continue;
+    table = bytes;
+    auto shape = site.find("shape");
+    if (shape != site.end() && shape->is_array() && !shape->empty() && shape->front().is_number())
+      rows = std::max(1.0, shape->front().get<double>());
   }
+  bool tied = all - double(plan.info().weight_bytes) > table / 2;
+  return tied ? 0 : table * std::max(0.0, 1 - double(rowsRead) / rows);
+}
+
+/// Bytes that one decode step reads at the mean depth of the test: every weight but an
+/// embedding table of its own, and the cached keys and values of each sequence. Of a
+/// mixture all experts are counted, so that its effective rate is an upper bound.
+uint64_t bytesPerStep(const LoadedPlan &plan, const BenchArguments &arguments) {
+  double weights = double(plan.info().weight_bytes) - unreadTable(plan, arguments.batch);
   double positions = double(arguments.depth) + double(arguments.decode + 1) / 2;
   double keyBytes = double(plan.info().kv_page_bytes) / double(plan.info().kv_page_tokens);
-  return uint64_t(bytes + double(arguments.batch) * positions * keyBytes);
+  return uint64_t(weights + double(arguments.batch) * positions * keyBytes);
 }
 
 nlohmann::ordered_json resultOf(const LoadedPlan &plan, const BenchArguments &a, const Measured &m) {
@@ -281,14 +282,14 @@ void addBenchCommand(CLI::App &app, Action &action) {
   auto a = std::make_shared<BenchArguments>();
   auto tokens = CLI::Range(int64_t(0), int64_t(1) << 24);
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
-  command->add_option("-p,--prefill", a->prefill, "Tokens of the prefill test; 0: none (default 512)")->check(tokens);
-  command->add_option("-n,--decode", a->decode, "Tokens of the decode test; 0: none (default 128)")->check(tokens);
-  command->add_option("-b,--batch", a->batch, "Sequences at once (default 1)")
+  command->add_option("-p,--prefill", a->prefill, "Tokens of the prefill test; 0: none (default 512)")->type_name("N")->check(tokens);
+  command->add_option("-n,--decode", a->decode, "Tokens of the decode test; 0: none (default 128)")->type_name("N")->check(tokens);
+  command->add_option("-b,--batch", a->batch, "Sequences at once (default 1)")->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(4096)));
-  command->add_option("--depth", a->depth, "Tokens in the cache before decoding (default 0)")->check(tokens);
-  command->add_option("--repetitions", a->repetitions, "Measured runs of each test (default 3)")
+  command->add_option("--depth", a->depth, "Tokens in the cache before decoding (default 0)")->type_name("D")->check(tokens);
+  command->add_option("--repetitions", a->repetitions, "Measured runs of each test (default 3)")->type_name("R")
       ->check(CLI::Range(int64_t(1), int64_t(1000)));
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return bench(*a); }; });

@@ -74,6 +74,17 @@ int explainExtras(const CLI::App &app) {
 
 } // namespace
 
+std::string PlainFormatter::make_option_opts(const CLI::Option *option) const {
+  if (option->get_type_size() == 0)
+    return {};
+  std::string type = option->get_type_name();
+  // Behind a colon CLI11 puts what is checked; the description says it in words.
+  type = type.substr(0, type.find(':'));
+  if (option->get_positional())
+    return {};
+  return " " + (type.empty() ? "VALUE" : type);
+}
+
 std::optional<int> parseCommandLine(CLI::App &app, int argc, char **argv) {
   if (argc < 2) {
     fmt::print(stderr, "{}", app.help());

@@ -28,6 +28,12 @@ void addInspectCommand(CLI::App &app, Action &action);
 /// formats, targets, models
 void addListCommands(CLI::App &app, Action &action);
 
+/// Help that names values by what they are (FILE, N), without types and ranges.
+class PlainFormatter : public CLI::Formatter {
+public:
+  std::string make_option_opts(const CLI::Option *option) const override;
+};
+
 /// Parses the arguments. Returns an exit status when there is nothing to run: 0 after
 /// --help and --version, 2 for wrong usage, which it explains on stderr with the nearest
 /// name that exists. Throws nothing.

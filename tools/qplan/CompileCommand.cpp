@@ -54,8 +54,13 @@ public:
   void finish() { bar.reset(); }
 
 private:
-  void update(const std::string &title, uint64_t done, uint64_t total) {
+  void update(std::string title, uint64_t done, uint64_t total) {
     std::lock_guard<std::mutex> lock(mutex);
+    if (title == "weights" && total >= 10'000'000) { // bytes, for people in MB
+      title += " (MB)";
+      done /= 1'000'000;
+      total /= 1'000'000;
+    }
     if (!bar || title != current || done < shown) {
       bar.reset();
       bar = std::make_unique<Progress>(style, title, total);
@@ -187,33 +192,33 @@ void addTreatmentOptions(CLI::App &command, CompileArguments &arguments) {
   CompileOptions &o = arguments.options;
   const char *group = "Treatments";
   command.add_option("--quant", o.quant, "One treatment for all sites: int4_g64, w4a8@awq, fp8, f32, ...; "
-                                         "without it the checkpoint's formats are kept")
+                                         "without it the checkpoint's formats are kept")->type_name("T")
       ->group(group);
-  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")
+  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")->type_name("T,T,...")
       ->group(group);
-  command.add_option("--effective-bits", o.effectiveBits, "Budget of the search: bits stored for each weight")
+  command.add_option("--effective-bits", o.effectiveBits, "Budget of the search: bits stored for each weight")->type_name("B")
       ->check(CLI::PositiveNumber)->group(group);
   command.add_option("--effective-bits-modelopt", arguments.modeloptBits,
-                     "The same budget, counted as ModelOpt counts")
+                     "The same budget, counted as ModelOpt counts")->type_name("B")
       ->check(CLI::PositiveNumber)->group(group);
-  command.add_option("--activations", o.activations, "Activations that the search may use: 16, 8 or any")
+  command.add_option("--activations", o.activations, "Activations that the search may use: 16, 8 or any")->type_name("16|8|any")
       ->check(CLI::IsMember({"16", "8", "any"}))->group(group);
-  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")->group(group);
-  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")->group(group);
-  command.add_option("--recipe", o.recipe, "Read the treatments from FILE")->group(group);
-  command.add_option("--save-recipe", o.saveRecipe, "Write the chosen treatments to FILE")->group(group);
-  command.add_option("--fallback", o.fallback, "Treatment for sites that cannot take theirs")->group(group);
+  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")->type_name("GROUPS")->group(group);
+  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")->type_name("SITES")->group(group);
+  command.add_option("--recipe", o.recipe, "Read the treatments from FILE")->type_name("FILE")->group(group);
+  command.add_option("--save-recipe", o.saveRecipe, "Write the chosen treatments to FILE")->type_name("FILE")->group(group);
+  command.add_option("--fallback", o.fallback, "Treatment for sites that cannot take theirs")->type_name("T")->group(group);
   command.add_flag("--untie", o.untie, "Let a tied lm_head differ from the embedding")->group(group);
 }
 
 void addCalibrationOptions(CLI::App &command, CompileOptions &o) {
   const char *group = "Calibration";
-  command.add_option("--calib", o.calibration, "Text file to calibrate with")->group(group);
-  command.add_option("--calib-samples", o.samples, "Samples of the text")
+  command.add_option("--calib", o.calibration, "Text file to calibrate with")->type_name("FILE")->group(group);
+  command.add_option("--calib-samples", o.samples, "Samples of the text")->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 24))->group(group);
-  command.add_option("--calib-length", o.length, "Tokens of a sample")
+  command.add_option("--calib-length", o.length, "Tokens of a sample")->type_name("N")
       ->check(CLI::Range(int64_t(2), int64_t(1) << 20))->group(group);
-  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")
+  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")->type_name("FILE")
       ->group(group);
 }
 
@@ -221,19 +226,19 @@ void addPlanOptions(CLI::App &command, CompileArguments &arguments) {
   CompileOptions &o = arguments.options;
   const char *group = "Plan";
   command.add_option("--target", o.target, "Processor: cpu[:CPU][+feature], aarch64-linux:neoverse-v1, ...; "
-                                           "`qplan targets` lists them (default: this machine)")
+                                           "`qplan targets` lists them (default: this machine)")->type_name("TARGET")
       ->group(group);
-  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")->group(group);
-  command.add_option("--context", o.context, "Most tokens of a sequence (default: the model's, at most 4096)")
+  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")->type_name("FORMAT")->group(group);
+  command.add_option("--context", o.context, "Most tokens of a sequence (default: the model's, at most 4096)")->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 30))->group(group);
-  command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")->group(group);
+  command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")->type_name("NAME")->group(group);
   command.add_flag("--qdq", o.qdq, "Compile the quantize-dequantize form in f32: the reference of the plan")
       ->group(group);
   const char *work = "Work";
-  command.add_option("--threads", o.threads, "Threads to compile with (default: the cores allowed)")
+  command.add_option("--threads", o.threads, "Threads to compile with (default: the cores allowed)")->type_name("N")
       ->check(CLI::Range(1u, 4096u))->group(work);
-  command.add_option("--dump-ir", o.dumpDirectory, "Write the IR after each stage to DIR")->group(work);
-  command.add_option("--emit", arguments.emit, "Stop at a stage and print it: qp, recipe, plan, llvm, asm, obj")
+  command.add_option("--dump-ir", o.dumpDirectory, "Write the IR after each stage to DIR")->type_name("DIR")->group(work);
+  command.add_option("--emit", arguments.emit, "Stop at a stage and print it: qp, recipe, plan, llvm, asm, obj")->type_name("STAGE")
       ->check(CLI::IsMember({"qp", "recipe", "plan", "llvm", "asm", "obj"}))->group(work);
   command.add_flag("--json", arguments.json, "Print the summary as one JSON object")->group(work);
 }
@@ -252,7 +257,7 @@ void addCompileCommand(CLI::App &app, Action &action) {
   auto arguments = std::make_shared<CompileArguments>();
   command->add_option("MODEL", arguments->options.model,
                       "Checkpoint: a Hugging Face folder or a GGUF file")->required();
-  command->add_option("-o,--output", arguments->options.output, "Plan to write, or FILE of --emit");
+  command->add_option("-o,--output", arguments->options.output, "Plan to write, or FILE of --emit")->type_name("FILE");
   addTreatmentOptions(*command, *arguments);
   addCalibrationOptions(*command, arguments->options);
   addPlanOptions(*command, *arguments);

@@ -9,7 +9,7 @@
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
-#include "tools/qplan/LogitMath.h"
+#include "codegen/driver/LogitMath.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/PlanText.h"
 #include "tools/qplan/Progress.h"
@@ -300,14 +300,14 @@ void addEvalCommand(CLI::App &app, Action &action) {
                   "The text is one stream of tokens without BOS, in windows that do not overlap.");
   auto a = std::make_shared<EvalArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
-  command->add_option("--text", a->text, "Text file to score");
+  command->add_option("--text", a->text, "Text file to score")->type_name("FILE");
   command->add_option("--ids", a->ids, "Instead of a text: safetensors file with `input_ids` (I32)");
-  command->add_option("--reference", a->reference, "Plan to compare with, usually compiled with --quant f32");
-  command->add_option("--window", a->window, "Tokens of a window (default 512)")
+  command->add_option("--reference", a->reference, "Plan to compare with, usually compiled with --quant f32")->type_name("PLAN");
+  command->add_option("--window", a->window, "Tokens of a window (default 512)")->type_name("N")
       ->check(CLI::Range(int64_t(2), int64_t(1) << 24));
-  command->add_option("--windows", a->windows, "Score the first N windows only (default: all)")
+  command->add_option("--windows", a->windows, "Score the first N windows only (default: all)")->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return eval(*a); }; });

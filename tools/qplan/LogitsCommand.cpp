@@ -9,7 +9,7 @@
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
-#include "tools/qplan/LogitMath.h"
+#include "codegen/driver/LogitMath.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/TensorFile.h"
 
@@ -242,14 +242,14 @@ void addLogitsCommand(CLI::App &app, Action &action) {
                   "  qplan logits m.qplan --compare golden.safetensors      ids are taken from there");
   auto a = std::make_shared<LogitsArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
-  command->add_option("--input-ids", a->inputIds, "Safetensors file with `input_ids`, I32 [batch, positions]");
-  command->add_option("-o,--output", a->output, "Safetensors file to write: `logits`, F32 [batch, positions, vocabulary]");
-  command->add_option("--greedy", a->greedy, "Also decode N tokens from row 0 through the cache: `greedy_ids`")
+  command->add_option("--input-ids", a->inputIds, "Safetensors file with `input_ids`, I32 [batch, positions]")->type_name("FILE");
+  command->add_option("-o,--output", a->output, "Safetensors file to write: `logits`, F32 [batch, positions, vocabulary]")->type_name("FILE");
+  command->add_option("--greedy", a->greedy, "Also decode N tokens from row 0 through the cache: `greedy_ids`")->type_name("N")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
-  command->add_option("--compare", a->compare, "Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ");
-  command->add_option("--tolerance", a->tolerance, "Largest difference allowed, in standard deviations of the logits (default 1e-3)")
+  command->add_option("--compare", a->compare, "Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ")->type_name("FILE");
+  command->add_option("--tolerance", a->tolerance, "Largest difference allowed, in standard deviations of the logits (default 1e-3)")->type_name("X")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return logits(*a); }; });

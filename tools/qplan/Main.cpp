@@ -37,7 +37,9 @@ int runTool(int argc, char **argv) {
   app.set_version_flag("--version", "qplan " QPLAN_VERSION, "Print the version and exit");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+  auto formatter = std::make_shared<qplan::PlainFormatter>();
+  formatter->column_width(32);
+  app.formatter(formatter);
   qplan::Action action;
   qplan::addCompileCommand(app, action);
   qplan::addRunCommand(app, action);

@@ -284,23 +284,23 @@ void addRunCommand(CLI::App &app, Action &action) {
   auto a = std::make_shared<RunArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
   command->add_option("--prompt", a->prompt, "Text to continue (default: stdin)");
-  command->add_option("--prompt-file", a->promptFile, "File with the text to continue");
+  command->add_option("--prompt-file", a->promptFile, "File with the text to continue")->type_name("FILE");
   command->add_option("--ids", a->ids, "Token ids to continue, such as 1,15,7");
-  command->add_option("-n,--tokens", a->count, "Most new tokens (default 128)")
+  command->add_option("-n,--tokens", a->count, "Most new tokens (default 128)")->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
   command->add_flag("--chat", a->chat, "Put the prompt into the checkpoint's chat template");
   command->add_option("--system", a->system, "System message of the chat");
-  command->add_option("--temperature", a->sampling.temperature, "Randomness; 0 (default): the likeliest token")
+  command->add_option("--temperature", a->sampling.temperature, "Randomness; 0 (default): the likeliest token")->type_name("T")
       ->check(CLI::Range(0.0f, 100.0f))->group("Sampling");
-  command->add_option("--top-k", a->sampling.top_k, "Keep the K likeliest tokens; 0: all")
+  command->add_option("--top-k", a->sampling.top_k, "Keep the K likeliest tokens; 0: all")->type_name("K")
       ->check(CLI::NonNegativeNumber)->group("Sampling");
-  command->add_option("--top-p", a->sampling.top_p, "Keep the likeliest tokens up to this sum")
+  command->add_option("--top-p", a->sampling.top_p, "Keep the likeliest tokens up to this sum")->type_name("P")
       ->check(CLI::Range(0.0f, 1.0f))->group("Sampling");
-  command->add_option("--seed", a->sampling.seed, "Same seed, same answer")->group("Sampling");
+  command->add_option("--seed", a->sampling.seed, "Same seed, same answer")->type_name("S")->group("Sampling");
   command->add_option("--stop", a->stops, "End before this text; may be repeated")
       ->expected(1)->take_all();
   command->add_flag("--ignore-eos", a->ignoreEnd, "Go on after an end token");
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--untrusted", a->untrusted, "Refuse to load native code");
   command->add_flag("--json", a->json, "Print one JSON object at the end: text, ids, timings");

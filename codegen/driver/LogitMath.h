@@ -5,8 +5,8 @@
 // summation is fixed, so that no result depends on threads.
 //
 //===----------------------------------------------------------------------===//
-#ifndef QPLAN_TOOLS_QPLAN_LOGITMATH_H
-#define QPLAN_TOOLS_QPLAN_LOGITMATH_H
+#ifndef QPLAN_CODEGEN_DRIVER_LOGITMATH_H
+#define QPLAN_CODEGEN_DRIVER_LOGITMATH_H
 
 #include <cstdint>
 
@@ -22,4 +22,4 @@ int64_t largestLogit(const float *row, int64_t count);
 double klDivergence(const float *reference, const float *row, int64_t count);
 
 } // namespace qplan
-#endif // QPLAN_TOOLS_QPLAN_LOGITMATH_H
+#endif // QPLAN_CODEGEN_DRIVER_LOGITMATH_H

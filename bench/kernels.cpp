@@ -24,13 +24,14 @@ extern "C" {
 struct QkBenchShape {
   const char *name;
   int64_t N, K;
-  int quantized;     // linear_q8, else linear_f32
+  int quantized;      // linear_q8, else linear_f32
   int64_t panelBytes; // of one panel
   void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
 };
 extern const QkBenchShape qkBenchShapes[];
 extern const int64_t qkBenchShapeCount;
-void qk_bench_attention(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
+void qk_bench_attention(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t,
+                        int64_t);
 int64_t qk_bench_attention_tasks(const qplan_args_v1 *, int64_t);
 /// Multiply-adds done by one call; registers only.
 double qk_bench_dot_peak(int64_t rounds);
@@ -80,9 +81,11 @@ static double measure(int threads, int repeats, const std::function<void(int)> &
 
 struct Aligned {
   uint8_t *data;
-  explicit Aligned(size_t bytes) : data(static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64))) {
+  explicit Aligned(size_t bytes)
+      : data(static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64))) {
     for (size_t i = 0; i < bytes; ++i)
-      data[i] = static_cast<uint8_t>(i * 2654435761u >> 13) & 0x3b; // small positive numbers in every format
+      data[i] = static_cast<uint8_t>(i * 2654435761u >> 13) &
+                0x3b; // small positive numbers in every format
   }
   ~Aligned() { std::free(data); }
   Aligned(const Aligned &) = delete;
@@ -104,8 +107,9 @@ static double readRate(int threads, Aligned &pool) {
 static void benchLinear(const QkBenchShape &shape, int64_t rows, int threads, Aligned &pool) {
   size_t bytes = static_cast<size_t>((shape.N + 15) / 16 * shape.panelBytes);
   size_t copies = rows == 1 ? std::max<size_t>(1, poolBytes / bytes) : 1;
-  Aligned x(static_cast<size_t>(rows * (shape.K + 64) * 4)), scales(static_cast<size_t>(rows * shape.K)),
-      sums(static_cast<size_t>(rows * shape.K)), out(static_cast<size_t>(rows * shape.N * 4));
+  Aligned x(static_cast<size_t>(rows * (shape.K + 64) * 4)),
+      scales(static_cast<size_t>(rows * shape.K)), sums(static_cast<size_t>(rows * shape.K)),
+      out(static_cast<size_t>(rows * shape.N * 4));
   qplan_args_v1 args{};
   args.tokens = rows;
   uint8_t *q8[] = {x.data, scales.data, sums.data, out.data, nullptr};
@@ -116,7 +120,8 @@ static void benchLinear(const QkBenchShape &shape, int64_t rows, int threads, Al
       shape.run(&args, shape.quantized ? q8 : f32, weights, thread, threads);
     }
   });
-  double operations = 2.0 * static_cast<double>(shape.N * shape.K * rows) * static_cast<double>(copies);
+  double operations =
+      2.0 * static_cast<double>(shape.N * shape.K * rows) * static_cast<double>(copies);
   double rate = static_cast<double>(bytes * copies) / seconds / 1e9;
   std::printf("%-22s rows %4ld threads %d  %8.1f us  %6.1f GB/s  %7.1f GOPS", shape.name,
               static_cast<long>(rows), threads, seconds * 1e6 / static_cast<double>(copies), rate,

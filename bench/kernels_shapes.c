@@ -21,45 +21,46 @@ typedef struct {
 } QkBenchShape;
 
 #define ONE 0x3ff0000000000000
-#define Q8_SHAPE(id, N, K, element, group, scale, offset, act)                                 \
-  static const int64_t id##_params[] = {                                                       \
-      N, K, element, group, scale, 0, offset, act, act < group ? act : group, N, 0, 0, 0, ONE, 0, 0}; \
-  static void id(const qplan_args_v1 *args, uint8_t *const *buffers,                           \
-                 const uint8_t *const *weights, int64_t index, int64_t count) {                \
-    qk_linear_q8(args, id##_params, buffers, weights, index, count);                           \
+#define Q8_SHAPE(id, N, K, element, group, scale, offset, act)                                     \
+  static const int64_t id##_params[] = {                                                           \
+      N, K, element, group, scale, 0, offset, act, act < group ? act : group,                      \
+      N, 0, 0,       0,     ONE,   0, 0};                                                          \
+  static void id(const qplan_args_v1 *args, uint8_t *const *buffers,                               \
+                 const uint8_t *const *weights, int64_t index, int64_t count) {                    \
+    qk_linear_q8(args, id##_params, buffers, weights, index, count);                               \
   }
-#define F32_SHAPE(id, N, K, element, group, scale, offset)                                     \
-  static const int64_t id##_params[] = {N, K, element, group, scale, 0, offset, K,             \
-                                        N, 0, 0, 0,       ONE,   0,     0};                    \
-  static void id(const qplan_args_v1 *args, uint8_t *const *buffers,                           \
-                 const uint8_t *const *weights, int64_t index, int64_t count) {                \
-    qk_linear_f32(args, id##_params, buffers, weights, index, count);                          \
+#define F32_SHAPE(id, N, K, element, group, scale, offset)                                         \
+  static const int64_t id##_params[] = {N, K, element, group, scale, 0, offset, K,                 \
+                                        N, 0, 0,       0,     ONE,   0, 0};                        \
+  static void id(const qplan_args_v1 *args, uint8_t *const *buffers,                               \
+                 const uint8_t *const *weights, int64_t index, int64_t count) {                    \
+    qk_linear_f32(args, id##_params, buffers, weights, index, count);                              \
   }
 
-#define PANEL(K, groups, scaleBytes, bits)                                                     \
-  (((groups) * (scaleBytes) * 16 + 63) / 64 * 64 + ((K) * 2 * (bits) + 63) / 64 * 64)
+#define PANEL(K, groups, scaleBytes, bits)                                                         \
+  (((groups) * (scaleBytes)*16 + 63) / 64 * 64 + ((K)*2 * (bits) + 63) / 64 * 64)
 
 /* name, N, K, element, group, scale, offset, actGroup, panel bytes */
-#define Q8_SHAPES(X)                                                                           \
-  X(qkv_u4_g32, 960, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                \
-  X(o_u4_g32, 576, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                  \
-  X(gate_up_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))           \
-  X(down_u4_g32, 576, 1536, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(1536, 48, 2, 4))             \
-  X(gate_up_u4_g64_token, 3072, 576, QK_U4, 64, QK_SCALE_F16, 8, 576, PANEL(576, 9, 2, 4))     \
-  X(gate_up_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, 32, PANEL(576, 18, 2, 8))         \
-  X(down_u8_row_token, 576, 1536, QK_U8, 1536, QK_SCALE_F32, 128, 1536, PANEL(1536, 1, 4, 8))  \
+#define Q8_SHAPES(X)                                                                               \
+  X(qkv_u4_g32, 960, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                    \
+  X(o_u4_g32, 576, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                      \
+  X(gate_up_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))               \
+  X(down_u4_g32, 576, 1536, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(1536, 48, 2, 4))                 \
+  X(gate_up_u4_g64_token, 3072, 576, QK_U4, 64, QK_SCALE_F16, 8, 576, PANEL(576, 9, 2, 4))         \
+  X(gate_up_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, 32, PANEL(576, 18, 2, 8))             \
+  X(down_u8_row_token, 576, 1536, QK_U8, 1536, QK_SCALE_F32, 128, 1536, PANEL(1536, 1, 4, 8))      \
   X(lm_head_u8_g32, 49152, 576, QK_U8, 32, QK_SCALE_F16, 128, 32, PANEL(576, 18, 2, 8))
-#define F32_SHAPES(X)                                                                          \
-  X(gate_up_f32_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, PANEL(576, 18, 2, 4))           \
-  X(gate_up_f32_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, PANEL(576, 18, 2, 8))         \
-  X(gate_up_f32_bf16, 3072, 576, QK_BF16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))         \
-  X(gate_up_f32_f16, 3072, 576, QK_F16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))           \
-  X(gate_up_f32_f32, 3072, 576, QK_F32, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 32))           \
+#define F32_SHAPES(X)                                                                              \
+  X(gate_up_f32_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, PANEL(576, 18, 2, 4))               \
+  X(gate_up_f32_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, PANEL(576, 18, 2, 8))             \
+  X(gate_up_f32_bf16, 3072, 576, QK_BF16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))             \
+  X(gate_up_f32_f16, 3072, 576, QK_F16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))               \
+  X(gate_up_f32_f32, 3072, 576, QK_F32, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 32))               \
   X(gate_up_f32_e4m3, 3072, 576, QK_E4M3, 576, QK_SCALE_F32, 0, PANEL(576, 1, 4, 8))
 
-#define DEFINE_Q8(id, N, K, element, group, scale, offset, act, bytes)                         \
+#define DEFINE_Q8(id, N, K, element, group, scale, offset, act, bytes)                             \
   Q8_SHAPE(id, N, K, element, group, scale, offset, act)
-#define DEFINE_F32(id, N, K, element, group, scale, offset, bytes)                             \
+#define DEFINE_F32(id, N, K, element, group, scale, offset, bytes)                                 \
   F32_SHAPE(id, N, K, element, group, scale, offset)
 Q8_SHAPES(DEFINE_Q8)
 F32_SHAPES(DEFINE_F32)
@@ -70,7 +71,8 @@ const QkBenchShape qkBenchShapes[] = {Q8_SHAPES(ROW_Q8) F32_SHAPES(ROW_F32)};
 const int64_t qkBenchShapeCount = sizeof(qkBenchShapes) / sizeof(qkBenchShapes[0]);
 
 /* 9 query heads, 3 key-value heads of 64, f16 cache; scale 1/8. */
-static const int64_t attentionParams[] = {0, 960, 9, 3, 64, 0, 1, QK_F16, 64, 0x3fc0000000000000, 0, 0};
+static const int64_t attentionParams[] = {0, 960, 9, 3, 64, 0, 1, QK_F16, 64, 0x3fc0000000000000,
+                                          0, 0};
 void qk_bench_attention(const qplan_args_v1 *args, uint8_t *const *buffers,
                         const uint8_t *const *weights, int64_t index, int64_t count) {
   qk_attention(args, attentionParams, buffers, weights, index, count);
@@ -88,8 +90,7 @@ double qk_bench_dot_peak(int64_t rounds) {
     acc[i] = (v16i)i;
   __asm__ volatile("" : "+m"(codes), "+r"(activations));
   QK_NOUNROLL for (int64_t r = 0; r < rounds; ++r) {
-    QK_UNROLL for (int i = 0; i < 16; ++i)
-      acc[i] = dot4(acc[i], codes, activations);
+    QK_UNROLL for (int i = 0; i < 16; ++i) acc[i] = dot4(acc[i], codes, activations);
     __asm__ volatile("" : "+r"(activations));
   }
   v16i sum = acc[0];
@@ -103,9 +104,8 @@ double qk_bench_fma_peak(int64_t rounds) {
   for (int i = 0; i < 16; ++i)
     acc[i] = (v16f)(float)i;
   __asm__ volatile("" : "+m"(a), "+m"(b));
-  QK_NOUNROLL for (int64_t r = 0; r < rounds; ++r)
-    QK_UNROLL for (int i = 0; i < 16; ++i)
-      acc[i] = vfma(a, acc[i], b);
+  QK_NOUNROLL for (int64_t r = 0; r < rounds; ++r) QK_UNROLL for (int i = 0; i < 16; ++i) acc[i] =
+      vfma(a, acc[i], b);
   v16f sum = acc[0];
   for (int i = 1; i < 16; ++i)
     sum += acc[i];
@@ -117,8 +117,7 @@ float qk_bench_read(const uint8_t *from, int64_t bytes) {
   for (int i = 0; i < 8; ++i)
     sum[i] = (v16u)0u;
   QK_NOUNROLL for (int64_t at = 0; at + 512 <= bytes; at += 512)
-    QK_UNROLL for (int i = 0; i < 8; ++i)
-      sum[i] ^= vloadu(from + at + i * 64);
+      QK_UNROLL for (int i = 0; i < 8; ++i) sum[i] ^= vloadu(from + at + i * 64);
   for (int i = 1; i < 8; ++i)
     sum[0] ^= sum[i];
   return (float)sum[0][3];

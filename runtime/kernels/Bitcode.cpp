@@ -8,11 +8,11 @@
 
 #include <iterator>
 
-#define QPLAN_EMBED(symbol, file)                                                              \
-  __asm__(".section .rodata,\"a\",@progbits\n"                                                 \
-          ".balign 16\n" #symbol ":\n"                                                         \
-          ".incbin \"" QPLAN_KERNEL_BITCODE_DIR "/kernels_" file ".bc\"\n" #symbol "_end:\n"   \
-          ".byte 0\n.balign 16\n.text\n");                                                     \
+#define QPLAN_EMBED(symbol, file)                                                                  \
+  __asm__(".section .rodata,\"a\",@progbits\n"                                                     \
+          ".balign 16\n" #symbol ":\n"                                                             \
+          ".incbin \"" QPLAN_KERNEL_BITCODE_DIR "/kernels_" file ".bc\"\n" #symbol "_end:\n"       \
+          ".byte 0\n.balign 16\n.text\n");                                                         \
   extern "C" const unsigned char symbol[], symbol##_end[];
 
 QPLAN_EMBED(qplan_bc_avx512vnni, "avx512vnni_x86_64")

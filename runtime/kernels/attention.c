@@ -3,8 +3,9 @@
  * An item is a block of queries of one sequence for one key-value head, with all
  * query heads that share it: keys and values are loaded, converted and (keys)
  * transposed once a block of 64 positions, and used by up to 48 query rows. The
- * softmax is computed online in f32. A single query takes its keys as they lie. Per item the blocks of keys come in order, so
- * the result does not depend on how items are spread over the parts.
+ * softmax is computed online in f32. A single query takes its keys as they lie. Per
+ * item the blocks of keys come in order, so that the result does not depend on how
+ * items are spread over the parts.
  *===----------------------------------------------------------------------===*/
 #include "vmath.h"
 
@@ -15,17 +16,23 @@ enum { FewRows = 8 };
 typedef struct {
   int64_t column, ld, heads, kvHeads, headDim, layer, kvElement, pageTokens, window;
   float scale, softcap;
-  int64_t group;      /* query heads that share a key-value head */
-  int64_t padded;     /* headDim rounded up to 16 */
-  int64_t keys;       /* positions in a block */
-  int64_t queries;    /* queries in a block */
-  int64_t bytes;      /* of one key */
+  int64_t group;   /* query heads that share a key-value head */
+  int64_t padded;  /* headDim rounded up to 16 */
+  int64_t keys;    /* positions in a block */
+  int64_t queries; /* queries in a block */
+  int64_t bytes;   /* of one key */
 } Attention;
 
 QK_INLINE Attention attentionOf(const int64_t *params) {
-  Attention a = {.column = params[0], .ld = params[1], .heads = params[2], .kvHeads = params[3],
-                 .headDim = params[4], .layer = params[5], .kvElement = params[7],
-                 .pageTokens = params[8], .window = params[10]};
+  Attention a = {.column = params[0],
+                 .ld = params[1],
+                 .heads = params[2],
+                 .kvHeads = params[3],
+                 .headDim = params[4],
+                 .layer = params[5],
+                 .kvElement = params[7],
+                 .pageTokens = params[8],
+                 .window = params[10]};
   a.scale = (float)qkDouble(params[9]);
   a.softcap = (float)qkDouble(params[11]);
   a.group = a.heads / a.kvHeads;
@@ -62,8 +69,7 @@ QK_INLINE void transpose16(v16f m[16]) {
       n[2 * i + 1] = __builtin_shufflevector(m[i], m[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
                                              13, 29, 14, 30, 15, 31);
     }
-    QK_UNROLL for (int i = 0; i < 16; ++i)
-      m[i] = n[i];
+    QK_UNROLL for (int i = 0; i < 16; ++i) m[i] = n[i];
   }
 }
 
@@ -73,28 +79,25 @@ QK_INLINE void loadRows(const Attention *a, const qplan_sequence_v1 *sequence, i
   QK_NOUNROLL for (int64_t j = 0; j < n; ++j) {
     const uint8_t *from = elementsAt(a, sequence, kvHead, part, first + j);
     QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
-      vstore(out + j * a->padded + d,
-             loadElements(from + d * (a->kvElement == QK_F32 ? 4 : 2), a->headDim - d,
-                          a->kvElement));
+        vstore(out + j * a->padded + d, loadElements(from + d * (a->kvElement == QK_F32 ? 4 : 2),
+                                                     a->headDim - d, a->kvElement));
   }
 }
 
 /* Keys [first, first + n) as keys[dim][a->keys]; n is rounded up to 16. */
-QK_INLINE void loadTransposed(const Attention *a, const qplan_sequence_v1 *sequence,
-                              int64_t kvHead, int64_t first, int64_t n, float *keys) {
+QK_INLINE void loadTransposed(const Attention *a, const qplan_sequence_v1 *sequence, int64_t kvHead,
+                              int64_t first, int64_t n, float *keys) {
   QK_NOUNROLL for (int64_t j = 0; j < n; j += 16) {
     const uint8_t *from[16];
     int64_t last = qkMin(16, n - j) - 1;
-    QK_UNROLL for (int64_t i = 0; i < 16; ++i)
-      from[i] = elementsAt(a, sequence, kvHead, 0, first + j + qkMin(i, last));
+    QK_UNROLL for (int64_t i = 0; i < 16; ++i) from[i] =
+        elementsAt(a, sequence, kvHead, 0, first + j + qkMin(i, last));
     QK_NOUNROLL for (int64_t d = 0; d < a->headDim; d += 16) {
       v16f m[16];
-      QK_UNROLL for (int i = 0; i < 16; ++i)
-        m[i] = loadElements(from[i] + d * (a->kvElement == QK_F32 ? 4 : 2), a->headDim - d,
-                            a->kvElement);
+      QK_UNROLL for (int i = 0; i < 16; ++i) m[i] = loadElements(
+          from[i] + d * (a->kvElement == QK_F32 ? 4 : 2), a->headDim - d, a->kvElement);
       transpose16(m);
-      QK_UNROLL for (int i = 0; i < 16; ++i)
-        vstore(keys + (d + i) * a->keys + j, m[i]);
+      QK_UNROLL for (int i = 0; i < 16; ++i) vstore(keys + (d + i) * a->keys + j, m[i]);
     }
   }
 }
@@ -102,14 +105,12 @@ QK_INLINE void loadTransposed(const Attention *a, const qplan_sequence_v1 *seque
 /* Lane j of the result is the sum of the lanes of m[j]: neighbours are added four
  * times, each time halving the number of vectors. */
 QK_INLINE v16f sumLanes(v16f m[16]) {
-  QK_UNROLL for (int half = 8; half > 0; half /= 2)
-    QK_UNROLL for (int i = 0; i < half; ++i) {
-      v16f x = m[2 * i], y = m[2 * i + 1];
-      m[i] = __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
-                                     30) +
-             __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29,
-                                     31);
-    }
+  QK_UNROLL for (int half = 8; half > 0; half /= 2) QK_UNROLL for (int i = 0; i < half; ++i) {
+    v16f x = m[2 * i], y = m[2 * i + 1];
+    m[i] =
+        __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+        __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  }
   return m[0];
 }
 
@@ -118,17 +119,16 @@ QK_INLINE v16f sumLanes(v16f m[16]) {
 QK_INLINE void scoreFew(const Attention *a, const float *x, int64_t rows, const float *keys,
                         int64_t present, float *scores) {
   QK_NOUNROLL for (int64_t j = 0; j < present; j += 16)
-    QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
-      v16f sum[16];
-      QK_UNROLL for (int i = 0; i < 16; ++i)
-        sum[i] = (v16f)0.0f;
-      QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16) {
-        v16f q = vload(x + r * a->padded + d);
-        QK_UNROLL for (int i = 0; i < 16; ++i)
-          sum[i] = vfma(q, vload(keys + (j + i) * a->padded + d), sum[i]);
-      }
-      vstore(scores + r * a->keys + j, sumLanes(sum));
+      QK_NOUNROLL for (int64_t r = 0; r < rows; ++r) {
+    v16f sum[16];
+    QK_UNROLL for (int i = 0; i < 16; ++i) sum[i] = (v16f)0.0f;
+    QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16) {
+      v16f q = vload(x + r * a->padded + d);
+      QK_UNROLL for (int i = 0; i < 16; ++i) sum[i] =
+          vfma(q, vload(keys + (j + i) * a->padded + d), sum[i]);
     }
+    vstore(scores + r * a->keys + j, sumLanes(sum));
+  }
 }
 
 enum { RowTile = QK_TILE(6, 2), MidTile = QK_TILE(2, 1), ColumnTile = QK_TILE(4, 2) };
@@ -137,19 +137,15 @@ enum { RowTile = QK_TILE(6, 2), MidTile = QK_TILE(2, 1), ColumnTile = QK_TILE(4,
 QK_INLINE void productTile(const float *x, int64_t ldx, const float *m, int64_t ldm, int64_t n,
                            float *out, int64_t ldo, int add, int rows, int wide) {
   v16f acc[RowTile][4];
-  QK_UNROLL for (int r = 0; r < rows; ++r)
-    QK_UNROLL for (int c = 0; c < wide; ++c)
-      acc[r][c] = add ? vload(out + r * ldo + c * 16) : (v16f)0.0f;
+  QK_UNROLL for (int r = 0; r < rows; ++r) QK_UNROLL for (int c = 0; c < wide; ++c) acc[r][c] =
+      add ? vload(out + r * ldo + c * 16) : (v16f)0.0f;
   QK_NOUNROLL for (int64_t k = 0; k < n; ++k) {
     v16f b[4];
-    QK_UNROLL for (int c = 0; c < wide; ++c)
-      b[c] = vload(m + k * ldm + c * 16);
-    QK_UNROLL for (int r = 0; r < rows; ++r)
-      QK_UNROLL for (int c = 0; c < wide; ++c)
-        acc[r][c] = vfma(b[c], (v16f)x[r * ldx + k], acc[r][c]);
+    QK_UNROLL for (int c = 0; c < wide; ++c) b[c] = vload(m + k * ldm + c * 16);
+    QK_UNROLL for (int r = 0; r < rows; ++r) QK_UNROLL for (int c = 0; c < wide; ++c) acc[r][c] =
+        vfma(b[c], (v16f)x[r * ldx + k], acc[r][c]);
   }
-  QK_UNROLL for (int r = 0; r < rows; ++r)
-    QK_UNROLL for (int c = 0; c < wide; ++c)
+  QK_UNROLL for (int r = 0; r < rows; ++r) QK_UNROLL for (int c = 0; c < wide; ++c)
       vstore(out + r * ldo + c * 16, acc[r][c]);
 }
 
@@ -157,9 +153,9 @@ QK_INLINE void productRows(const float *x, int64_t ldx, const float *m, int64_t 
                            float *out, int64_t ldo, int add, int64_t rows, int wide) {
   int64_t r = 0;
   QK_NOUNROLL for (; r + RowTile <= rows; r += RowTile)
-    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, RowTile, wide);
+      productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, RowTile, wide);
   QK_NOUNROLL for (; r + MidTile <= rows; r += MidTile)
-    productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, MidTile, wide);
+      productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, MidTile, wide);
   if (r < rows) /* where MidTile is 2 */
     productTile(x + r * ldx, ldx, m, ldm, n, out + r * ldo, ldo, add, 1, wide);
 }
@@ -170,9 +166,9 @@ QK_INLINE void product(const float *x, int64_t ldx, const float *m, int64_t ldm,
   int64_t c = 0;
   if (ColumnTile == 4)
     QK_NOUNROLL for (; c + 64 <= columns; c += 64)
-      productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 4);
+        productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 4);
   QK_NOUNROLL for (; c + 32 <= columns; c += 32)
-    productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 2);
+      productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 2);
   if (c < columns)
     productRows(x, ldx, m + c, ldm, n, out + c, ldo, add, rows, 1);
 }
@@ -214,7 +210,7 @@ QK_INLINE void softmaxRow(const Attention *a, float *scores, int64_t first, int6
     state->base = base;
     state->total *= shrink;
     QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
-      vstore(sums + d, vload(sums + d) * shrink);
+        vstore(sums + d, vload(sums + d) * shrink);
   }
   /* A row that has seen nothing yet has only weights of 0. */
   float base = state->base == -__builtin_inff() ? 0.0f : state->base;

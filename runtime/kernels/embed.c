@@ -7,7 +7,8 @@
 #include "panel.h"
 
 QK_KERNEL(embed) {
-  QkPanels w = qkPanels(params[1], params[0], params[2], params[3], params[4], params[5], params[6]);
+  QkPanels w =
+      qkPanels(params[1], params[0], params[2], params[3], params[4], params[5], params[6]);
   float multiplier = (float)qkDouble(params[7]);
   QkRange rows = qkPart(args->tokens, index, count);
   v16f table = qkTable(&w);

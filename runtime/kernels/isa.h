@@ -47,7 +47,7 @@ QK_INLINE v16f vfromhalf(const void *p) {
   __builtin_memcpy(&h, p, 32);
   return __builtin_convertvector(h, v16f);
 }
-QK_INLINE v16us vtohalf(v16f v) { return (v16us)__builtin_convertvector(v, v16h); }
+QK_INLINE v16us vtohalf(v16f v) { return (v16us) __builtin_convertvector(v, v16h); }
 #else
 QK_INLINE v16f vfromhalf(const void *p) {
   v16us h;
@@ -141,10 +141,10 @@ QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
 
 #define QK_CODE_BIAS 0
 typedef int32_t v8i __attribute__((ext_vector_type(8)));
-#define QK_HALVES(function, a, b)                                                              \
-  __builtin_shufflevector((v8i)function((__m256i)((v16i)(a)).lo, (__m256i)((v16i)(b)).lo),     \
-                          (v8i)function((__m256i)((v16i)(a)).hi, (__m256i)((v16i)(b)).hi), 0,  \
-                          1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#define QK_HALVES(function, a, b)                                                                  \
+  __builtin_shufflevector((v8i)function((__m256i)((v16i)(a)).lo, (__m256i)((v16i)(b)).lo),         \
+                          (v8i)function((__m256i)((v16i)(a)).hi, (__m256i)((v16i)(b)).hi), 0, 1,   \
+                          2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 /* Eight bits times eight do not fit 16: even and odd columns are widened. */
 QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   v32s a = (v32s)(v16i)activations;

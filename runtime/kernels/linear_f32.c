@@ -11,13 +11,13 @@
 #include "panel.h"
 
 enum {
-  DirectRows = 8,   /* from so many rows on, weights are decoded to L1 first */
+  DirectRows = 8, /* from so many rows on, weights are decoded to L1 first */
   DirectTile = 4,
-  Ahead = 4096,     /* bytes between what is read and what is prefetched */
+  Ahead = 4096, /* bytes between what is read and what is prefetched */
   /* 24 sums, 2 weights, 1 activation: 27 registers of 32; or 4 sums of 8. */
   BlockTile = QK_TILE(12, 2),
   RestTile = QK_TILE(4, 1),
-  BlockRows = 96,   /* sums: 12 KiB */
+  BlockRows = 96,    /* sums: 12 KiB */
   BlockColumns = 128 /* weights: 16 KiB */
 };
 
@@ -58,8 +58,7 @@ QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int6
       if (w->hasMin)
         value[p] = vfma(value[p], scale[p], min[p]);
     }
-    QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < np; ++p)
+    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p)
         sum[t][p][chain] = vfma(value[p], (v16f)x[t][k + j], sum[t][p][chain]);
   }
 }
@@ -72,36 +71,32 @@ QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int
   int64_t wide = w->stepColumns, step = first / wide, last = (first + columns) / wide;
   int64_t run = 8 / wide;
   const uint8_t *at[2];
-  QK_NOUNROLL for (; step + run <= last; step += run)
-    QK_UNROLL for (int64_t s = 0; s < run; ++s) {
-      QK_UNROLL for (int p = 0; p < np; ++p)
-        at[p] = codes[p] + (step + s) * w->stepBytes;
-      directStep(w, at, (step + s) * wide, (int)wide, x, tile, np, (int)(s * wide), table, scale,
-                 min, sum);
-    }
+  QK_NOUNROLL for (; step + run <= last; step += run) QK_UNROLL for (int64_t s = 0; s < run; ++s) {
+    QK_UNROLL for (int p = 0; p < np; ++p) at[p] = codes[p] + (step + s) * w->stepBytes;
+    directStep(w, at, (step + s) * wide, (int)wide, x, tile, np, (int)(s * wide), table, scale, min,
+               sum);
+  }
   QK_NOUNROLL for (; step < last; ++step) {
-    QK_UNROLL for (int p = 0; p < np; ++p)
-      at[p] = codes[p] + step * w->stepBytes;
+    QK_UNROLL for (int p = 0; p < np; ++p) at[p] = codes[p] + step * w->stepBytes;
     directStep(w, at, step * wide, (int)wide, x, tile, np, 0, table, scale, min, sum);
   }
   /* The last columns of a K that is no multiple of the step, one at a time. */
   QK_NOUNROLL for (int64_t j = 0; j < (first + columns) % wide; ++j)
-    QK_UNROLL for (int p = 0; p < np; ++p) {
-      const uint8_t *last1 = codes[p] + step * w->stepBytes;
-      v16f value = qkColumn(w, qkStep(w, last1), last1, j, table);
-      if (w->hasMin)
-        value = vfma(value, scale[p], min[p]);
-      QK_UNROLL for (int t = 0; t < tile; ++t)
-        sum[t][p][0] = vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
-    }
+      QK_UNROLL for (int p = 0; p < np; ++p) {
+    const uint8_t *last1 = codes[p] + step * w->stepBytes;
+    v16f value = qkColumn(w, qkStep(w, last1), last1, j, table);
+    if (w->hasMin)
+      value = vfma(value, scale[p], min[p]);
+    QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
+        vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
+  }
 }
 
 QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
                           int tile, int np, v16f total[DirectTile][2]) {
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
   v16f table = qkTable(w);
-  QK_UNROLL for (int t = 0; t < tile; ++t)
-    total[t][0] = total[t][1] = (v16f)0.0f;
+  QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
   int64_t groups = qkCeilDiv(w->K, w->group);
   QK_NOUNROLL for (int64_t g = 0; g < groups; ++g) {
     int64_t first = g * w->group;
@@ -112,21 +107,18 @@ QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], con
         __builtin_prefetch(panels[p] + g * w->scaleBytes + (np == 1 ? Ahead : 2 * w->panelBytes));
       scale[p] = qkScale(w, panels[p], g);
       min[p] = w->hasMin ? qkMinOf(w, panels[p], g) : (v16f)0.0f;
-      QK_UNROLL for (int t = 0; t < tile; ++t)
-        QK_UNROLL for (int c = 0; c < chainsOf(tile); ++c)
+      QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int c = 0; c < chainsOf(tile); ++c)
           sum[t][p][c] = (v16f)0.0f;
     }
     directGroup(w, codes, first, columns, x, tile, np, table, scale, min, sum);
-    QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < np; ++p) {
-        QK_UNROLL for (int half = chainsOf(tile) / 2; half > 0; half /= 2)
-          QK_UNROLL for (int c = 0; c < half; ++c)
-            sum[t][p][c] += sum[t][p][c + half];
-        if (w->hasMin || w->scale == QK_SCALE_NONE)
-          total[t][p] += sum[t][p][0];
-        else
-          total[t][p] = vfma(sum[t][p][0], scale[p], total[t][p]);
-      }
+    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) {
+      QK_UNROLL for (int half = chainsOf(tile) / 2; half > 0; half /= 2)
+          QK_UNROLL for (int c = 0; c < half; ++c) sum[t][p][c] += sum[t][p][c + half];
+      if (w->hasMin || w->scale == QK_SCALE_NONE)
+        total[t][p] += sum[t][p][0];
+      else
+        total[t][p] = vfma(sum[t][p][0], scale[p], total[t][p]);
+    }
   }
 }
 
@@ -139,8 +131,7 @@ QK_INLINE void directRows(const QkPanels *w, const uint8_t *matrix, const F32Inp
   panels[1] = both ? panels[0] + w->panelBytes : panels[0];
   const float *rows[DirectTile];
   v16f total[DirectTile][2];
-  QK_UNROLL for (int t = 0; t < tile; ++t)
-    rows[t] = rowOf(x, first + t);
+  QK_UNROLL for (int t = 0; t < tile; ++t) rows[t] = rowOf(x, first + t);
   directTile(w, panels, rows, tile, np, total);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
     qkSink(sink, slotOf(x, first + t), panel, total[t][0]);
@@ -219,11 +210,11 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Inpu
       int64_t columns = qkMin(BlockColumns, w->K - k), row = begin;
       decodeBlock(w, panels, k, k + columns, table, block);
       QK_NOUNROLL for (; row + BlockTile <= end; row += BlockTile)
-        blockTile(block, x, row, k, columns, BlockTile, sums + (row - begin) * 32);
+          blockTile(block, x, row, k, columns, BlockTile, sums + (row - begin) * 32);
       QK_NOUNROLL for (; row + RestTile <= end; row += RestTile)
-        blockTile(block, x, row, k, columns, RestTile, sums + (row - begin) * 32);
+          blockTile(block, x, row, k, columns, RestTile, sums + (row - begin) * 32);
       QK_NOUNROLL for (; row < end; ++row)
-        blockTile(block, x, row, k, columns, 1, sums + (row - begin) * 32);
+          blockTile(block, x, row, k, columns, 1, sums + (row - begin) * 32);
     }
     QK_NOUNROLL for (int64_t row = begin; row < end; ++row) {
       const float *sum = sums + (row - begin) * 32;
@@ -241,7 +232,7 @@ QK_INLINE void f32Product(const QkPanels *w, const uint8_t *matrix, const F32Inp
   if (last - first == 1) {
     int64_t stop = qkMin(end * 2, w->panels);
     QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop; ++panel)
-      directRows(w, matrix, x, sink, panel, first, 1, 1);
+        directRows(w, matrix, x, sink, panel, first, 1, 1);
     return;
   }
   QK_NOUNROLL for (int64_t pair = begin; pair < end; ++pair) {
@@ -251,20 +242,25 @@ QK_INLINE void f32Product(const QkPanels *w, const uint8_t *matrix, const F32Inp
     }
     int64_t row = first;
     QK_NOUNROLL for (; row + 4 <= last; row += 4)
-      directRows(w, matrix, x, sink, pair * 2, row, 4, 2);
+        directRows(w, matrix, x, sink, pair * 2, row, 4, 2);
     QK_NOUNROLL for (; row + 2 <= last; row += 2)
-      directRows(w, matrix, x, sink, pair * 2, row, 2, 2);
+        directRows(w, matrix, x, sink, pair * 2, row, 2, 2);
     if (row < last)
       directRows(w, matrix, x, sink, pair * 2, row, 1, 2);
   }
 }
 
 QK_KERNEL(linear_f32) {
-  QkPanels w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
+  QkPanels w =
+      qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
   int64_t ldo = params[8], outColumn = params[9], rows = qkRows(args, params[13]);
   float *out = params[14] ? args->logits : (float *)buffers[1];
-  QkSink sink = {out + outColumn, params[11] ? (const float *)buffers[2] + outColumn : 0,
-                 params[10] ? (const float *)weights[1] : 0, ldo, w.N, (float)qkDouble(params[12])};
+  QkSink sink = {out + outColumn,
+                 params[11] ? (const float *)buffers[2] + outColumn : 0,
+                 params[10] ? (const float *)weights[1] : 0,
+                 ldo,
+                 w.N,
+                 (float)qkDouble(params[12])};
   F32Input x = {(const float *)buffers[0], params[7], 0, 1};
   QkRange pairs = qkPart(qkCeilDiv(w.panels, 2), index, count);
   f32Product(&w, weights[0], &x, &sink, pairs.begin, pairs.end, 0, rows);
@@ -282,15 +278,20 @@ enum { ExpertPairs = 4 };
 
 /* An item is a run of pairs of one expert; items go round the parts. */
 QK_KERNEL(linear_f32_experts) {
-  QkPanels w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
+  QkPanels w =
+      qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6]);
   int64_t experts = params[11], topk = params[12], slotInput = params[13];
   const int32_t *offsets = (const int32_t *)buffers[2], *list = (const int32_t *)buffers[3];
   int64_t pairs = qkCeilDiv(w.panels, 2), runs = qkCeilDiv(pairs, ExpertPairs);
   F32Input x = {(const float *)buffers[0], params[7], list, slotInput ? 1 : topk};
   for (int64_t item = index; item < experts * runs; item += count) {
     int64_t expert = item / runs, begin = item % runs * ExpertPairs;
-    QkSink sink = {(float *)buffers[1] + params[9], 0,
-                   params[10] ? (const float *)weights[1] + expert * w.N : 0, params[8], w.N, 1.0f};
+    QkSink sink = {(float *)buffers[1] + params[9],
+                   0,
+                   params[10] ? (const float *)weights[1] + expert * w.N : 0,
+                   params[8],
+                   w.N,
+                   1.0f};
     f32Product(&w, weights[0] + expert * w.panels * w.panelBytes, &x, &sink, begin,
                qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
   }

@@ -20,7 +20,8 @@ typedef struct {
 } Q8;
 
 QK_INLINE Q8 q8Of(const int64_t *params) {
-  Q8 q = {.w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6])};
+  Q8 q = {
+      .w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6])};
   q.Kp = qkAlign64(q.w.K);
   q.actGroup = qkMin(params[7], q.w.K);
   q.unit = qkMin(q.actGroup, q.w.group);
@@ -41,9 +42,10 @@ typedef struct {
 enum {
   MaxTile = 6,
   BlockRows = 96,
+  BlockStarts = 8192, /* most of them at a time: 32 KiB of stack */
   BlockPanels = 32,
   UnpackColumns = 2048, /* wider matrices are unpacked as they are used: stack */
-  Ahead = 4096 /* bytes between what is read and what is prefetched */
+  Ahead = 4096          /* bytes between what is read and what is prefetched */
 };
 
 /* `ahead` is the distance to what is prefetched, in bytes; 0 = nothing. */
@@ -55,41 +57,35 @@ QK_INLINE v16u weightStep(const uint8_t *at, int64_t ahead) {
 
 /* 32 columns at most (a full chunk has 32, or 16 where units have 16). */
 QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, const Q8Row *rows,
-                        int64_t column, int tile, int np, int steps,
-                        int64_t ahead, v16i acc[MaxTile][2]) {
+                        int64_t column, int tile, int np, int steps, int64_t ahead,
+                        v16i acc[MaxTile][2]) {
   if (q->w.element == QK_U4) {
     nibbleSum sum[MaxTile][2];
-    QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < np; ++p)
-        sum[t][p] = nibbleBegin(acc[t][p]);
+    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) sum[t][p] =
+        nibbleBegin(acc[t][p]);
     QK_UNROLL for (int s = 0; s < steps; ++s) {
       v16u w[2];
-      QK_UNROLL for (int p = 0; p < np; ++p)
-        w[p] = weightStep(codes[p] + at + s * 64, ahead);
-      QK_UNROLL for (int h = 0; h < 2; ++h)
-        QK_UNROLL for (int t = 0; t < tile; ++t) {
-          int32_t a;
-          __builtin_memcpy(&a, rows[t].codes + column + s * 8 + h * 4, 4);
-          QK_UNROLL for (int p = 0; p < np; ++p) {
-            v64b nibbles = (v64b)(h == 0 ? w[p] & 0x0f0f0f0fu : (w[p] >> 4) & 0x0f0f0f0fu);
-            sum[t][p] = nibbleDot(sum[t][p], nibbles, a);
-          }
+      QK_UNROLL for (int p = 0; p < np; ++p) w[p] = weightStep(codes[p] + at + s * 64, ahead);
+      QK_UNROLL for (int h = 0; h < 2; ++h) QK_UNROLL for (int t = 0; t < tile; ++t) {
+        int32_t a;
+        __builtin_memcpy(&a, rows[t].codes + column + s * 8 + h * 4, 4);
+        QK_UNROLL for (int p = 0; p < np; ++p) {
+          v64b nibbles = (v64b)(h == 0 ? w[p] & 0x0f0f0f0fu : (w[p] >> 4) & 0x0f0f0f0fu);
+          sum[t][p] = nibbleDot(sum[t][p], nibbles, a);
         }
+      }
     }
-    QK_UNROLL for (int t = 0; t < tile; ++t)
-      QK_UNROLL for (int p = 0; p < np; ++p)
-        acc[t][p] = nibbleEnd(sum[t][p], acc[t][p]);
+    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) acc[t][p] =
+        nibbleEnd(sum[t][p], acc[t][p]);
     return;
   }
   QK_UNROLL for (int s = 0; s < steps; ++s) {
     v64b w[2];
-    QK_UNROLL for (int p = 0; p < np; ++p)
-      w[p] = (v64b)weightStep(codes[p] + at + s * 64, ahead);
+    QK_UNROLL for (int p = 0; p < np; ++p) w[p] = (v64b)weightStep(codes[p] + at + s * 64, ahead);
     QK_UNROLL for (int t = 0; t < tile; ++t) {
       int32_t a;
       __builtin_memcpy(&a, rows[t].codes + column + s * 4, 4);
-      QK_UNROLL for (int p = 0; p < np; ++p)
-        acc[t][p] = dot4(acc[t][p], w[p], a);
+      QK_UNROLL for (int p = 0; p < np; ++p) acc[t][p] = dot4(acc[t][p], w[p], a);
     }
   }
 }
@@ -113,32 +109,30 @@ QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
   int chunk = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? 16 : (int)wide;
   int64_t done = 0;
   QK_NOUNROLL for (; done + chunk <= columns; done += chunk)
-    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np,
-             (int)(chunk / wide), ahead, acc);
+      dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np,
+               (int)(chunk / wide), ahead, acc);
   QK_NOUNROLL for (; done < columns; done += wide)
-    dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, ahead,
-             acc);
+      dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, ahead, acc);
 }
 
 /* The outputs of np panels for `tile` rows. */
 QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t *const codes[2],
-                      const Q8Row *rows, int tile, int np, int64_t ahead,
-                      v16f total[MaxTile][2]) {
+                      const Q8Row *rows, int tile, int np, int64_t ahead, v16f total[MaxTile][2]) {
   int64_t outer = qkMax(q->actGroup, q->w.group);
   int64_t inside = qkCeilDiv(outer, q->unit); /* units in an outer group */
   int coarseWeights = q->w.group > q->actGroup;
-  QK_UNROLL for (int t = 0; t < tile; ++t)
-    total[t][0] = total[t][1] = (v16f)0.0f;
+  QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
   QK_NOUNROLL for (int64_t o = 0; o * inside < q->units; ++o) {
     int64_t first = o * inside;
     int64_t end = q->units % inside == 0 ? first + inside : qkMin(first + inside, q->units);
     v16f part[MaxTile][2];
-    QK_UNROLL for (int t = 0; t < tile; ++t)
-      part[t][0] = part[t][1] = (v16f)0.0f;
+    QK_UNROLL for (int t = 0; t < tile; ++t) part[t][0] = part[t][1] = (v16f)0.0f;
     QK_NOUNROLL for (int64_t u = first; u < end; ++u) {
       v16i acc[MaxTile][2];
       dotUnit(q, codes, rows, u, tile, np, ahead, acc);
-      int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u : inside == 1 ? u : o;
+      int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u
+                                                              : inside == 1 ? u
+                                                                            : o;
       QK_UNROLL for (int p = 0; p < np; ++p) {
         v16f scale = (v16f)1.0f, min = (v16f)0.0f;
         if (ahead && !coarseWeights)
@@ -168,8 +162,8 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t
       continue;
     QK_UNROLL for (int p = 0; p < np; ++p) {
       v16f scale = coarseWeights ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
-      QK_UNROLL for (int t = 0; t < tile; ++t)
-        total[t][p] = vfma(part[t][p], coarseWeights ? scale : (v16f)rows[t].scales[o], total[t][p]);
+      QK_UNROLL for (int t = 0; t < tile; ++t) total[t][p] =
+          vfma(part[t][p], coarseWeights ? scale : (v16f)rows[t].scales[o], total[t][p]);
     }
   }
 }
@@ -257,8 +251,7 @@ QK_INLINE void q8BlockRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, con
   QK_NOUNROLL for (int64_t row = first; row < last;) {
     const int32_t *at = starts + (row - first) * q->units;
     if (ahead) {
-      QK_NOUNROLL for (int64_t i = 0; i < slice; i += 64)
-        __builtin_prefetch(next + i, 0, 2);
+      QK_NOUNROLL for (int64_t i = 0; i < slice; i += 64) __builtin_prefetch(next + i, 0, 2);
       next += slice;
     }
     if (row + MaxTile <= last) {
@@ -286,11 +279,12 @@ QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x,
   }
   int64_t bytes = unpack ? qkCeilDiv(q.w.K, 8) * 128 : 64;
   uint8_t unpacked[2][bytes] __attribute__((aligned(64)));
-  int32_t starts[BlockRows * q.units];
+  int64_t blockRows = qkMin(BlockRows, qkMax(1, BlockStarts / q.units / MaxTile) * MaxTile);
+  int32_t starts[blockRows * q.units];
   QK_NOUNROLL for (int64_t block = begin; block < end; block += BlockPanels) {
     int64_t stop = qkMin(block + BlockPanels, end);
-    QK_NOUNROLL for (int64_t first = firstRow; first < lastRow; first += BlockRows) {
-      int64_t last = qkMin(first + BlockRows, lastRow);
+    QK_NOUNROLL for (int64_t first = firstRow; first < lastRow; first += blockRows) {
+      int64_t last = qkMin(first + blockRows, lastRow);
       fillStarts(&q, x, first, last, starts);
       QK_NOUNROLL for (int64_t panel = block; panel < stop; panel += 2) {
         Q8Panels p = q8PanelsAt(&q, matrix, panel);
@@ -335,8 +329,12 @@ QK_KERNEL(linear_q8) {
   Q8 q = q8Of(params);
   int64_t ldo = params[9], outColumn = params[10], rows = qkRows(args, params[14]);
   float *out = params[15] ? args->logits : (float *)buffers[3];
-  QkSink sink = {out + outColumn, params[12] ? (const float *)buffers[4] + outColumn : 0,
-                 params[11] ? (const float *)weights[1] : 0, ldo, q.w.N, (float)qkDouble(params[13])};
+  QkSink sink = {out + outColumn,
+                 params[12] ? (const float *)buffers[4] + outColumn : 0,
+                 params[11] ? (const float *)weights[1] : 0,
+                 ldo,
+                 q.w.N,
+                 (float)qkDouble(params[13])};
   Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1], (const int32_t *)buffers[2],
                0, 1};
   QkRange pairs = qkPart(qkCeilDiv(q.w.panels, 2), index, count);
@@ -361,11 +359,14 @@ QK_KERNEL(linear_q8_experts) {
   int64_t pairs = qkCeilDiv(q.w.panels, 2), runs = qkCeilDiv(pairs, ExpertPairs);
   for (int64_t item = index; item < experts * runs; item += count) {
     int64_t expert = item / runs, begin = item % runs * ExpertPairs;
-    QkSink sink = {(float *)buffers[3] + params[10], 0,
-                   params[11] ? (const float *)weights[1] + expert * q.w.N : 0, params[9], q.w.N,
+    QkSink sink = {(float *)buffers[3] + params[10],
+                   0,
+                   params[11] ? (const float *)weights[1] + expert * q.w.N : 0,
+                   params[9],
+                   q.w.N,
                    1.0f};
-    Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1],
-                 (const int32_t *)buffers[2], list, slotInput ? 1 : topk};
+    Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1], (const int32_t *)buffers[2],
+                 list, slotInput ? 1 : topk};
     q8Product(&q, weights[0] + expert * q.w.panels * q.w.panelBytes, &x, &sink, begin,
               qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
   }

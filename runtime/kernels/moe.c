@@ -19,8 +19,8 @@ QK_INLINE float exponentials(const float *x, float *p, int64_t n) {
 }
 
 /* Chooses topk experts of one row, the largest logit first. */
-QK_INLINE void routeRow(const float *x, int64_t experts, int64_t topk, int64_t mode,
-                        float *weights, int32_t *chosen) {
+QK_INLINE void routeRow(const float *x, int64_t experts, int64_t topk, int64_t mode, float *weights,
+                        int32_t *chosen) {
   float picked[topk], p[topk];
   for (int64_t k = 0; k < topk; ++k) {
     int64_t best = -1;

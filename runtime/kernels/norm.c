@@ -37,9 +37,7 @@ QK_KERNEL(rms_norm) {
                 K - k);
     }
 }
-QK_TASKS(rms_norm) {
-  return qkRowTasks(qkRows(args, params[7]), params[0] * params[1], threads);
-}
+QK_TASKS(rms_norm) { return qkRowTasks(qkRows(args, params[7]), params[0] * params[1], threads); }
 
 QK_KERNEL(rms_norm_q8) {
   int64_t K = params[0];

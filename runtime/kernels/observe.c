@@ -20,18 +20,34 @@ QK_INLINE void observeColumns(const float *x, int64_t rows, int64_t K, int64_t b
     }
 }
 
+/* 16 entries of up to four rows of the Gram matrix: a load and a conversion of x serve
+ * all of them. */
+QK_INLINE void gramTile(const float *x, int64_t rows, int64_t K, int64_t i, int tall, int64_t j,
+                        double *gram) {
+  int64_t n = qkMin(16, K - j);
+  v16d sum[4];
+  for (int r = 0; r < tall; ++r) {
+    sum[r] = (v16d)0.0;
+    __builtin_memcpy(&sum[r], gram + (i + r) * K + j, (unsigned long)n * 8);
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    v16d wide = __builtin_convertvector(vloadn(x + row * K + j, n), v16d);
+    QK_UNROLL for (int r = 0; r < tall; ++r) sum[r] += wide * (double)x[row * K + i + r];
+  }
+  for (int r = 0; r < tall; ++r)
+    __builtin_memcpy(gram + (i + r) * K + j, &sum[r], (unsigned long)n * 8);
+}
+
 /* Rows [begin, end) of the Gram matrix: gram[i][j] += sum of x[i] * x[j]. */
 QK_INLINE void observeGram(const float *x, int64_t rows, int64_t K, int64_t begin, int64_t end,
                            double *gram) {
-  for (int64_t i = begin; i < end; ++i)
-    for (int64_t j = 0; j < K; j += 16) {
-      int64_t n = qkMin(16, K - j);
-      v16d sum = (v16d)0.0;
-      __builtin_memcpy(&sum, gram + i * K + j, n == 16 ? 128 : (unsigned long)n * 8);
-      for (int64_t row = 0; row < rows; ++row)
-        sum += __builtin_convertvector(vloadn(x + row * K + j, n), v16d) * (double)x[row * K + i];
-      __builtin_memcpy(gram + i * K + j, &sum, n == 16 ? 128 : (unsigned long)n * 8);
-    }
+  int64_t i = begin;
+  for (; i + 4 <= end; i += 4)
+    for (int64_t j = 0; j < K; j += 16)
+      gramTile(x, rows, K, i, 4, j, gram);
+  for (; i < end; ++i)
+    for (int64_t j = 0; j < K; j += 16)
+      gramTile(x, rows, K, i, 1, j, gram);
 }
 
 QK_KERNEL(observe) {

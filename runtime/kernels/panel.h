@@ -13,8 +13,8 @@ typedef struct {
   int64_t N, K, element, group, scale, hasMin, offset;
   int64_t stepColumns; /* columns in one step of codes */
   int64_t stepBytes;
-  int64_t scaleBytes;  /* bytes of one group's scales (and mins) */
-  int64_t codesAt;     /* offset of the codes in a panel */
+  int64_t scaleBytes; /* bytes of one group's scales (and mins) */
+  int64_t codesAt;    /* offset of the codes in a panel */
   int64_t panelBytes;
   int64_t panels;
 } QkPanels;

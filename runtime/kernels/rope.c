@@ -43,8 +43,10 @@ QK_INLINE void rotateAdjacent(float *x, const float *table, int64_t half) {
     v16f cosine = (v16f)0.0f, sine = (v16f)0.0f;
     __builtin_memcpy(&cosine, table + i, 32);
     __builtin_memcpy(&sine, table + half + i, 32);
-    cosine = __builtin_shufflevector(cosine, cosine, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    sine = __builtin_shufflevector(sine, -sine, 16, 0, 17, 1, 18, 2, 19, 3, 20, 4, 21, 5, 22, 6, 23, 7);
+    cosine =
+        __builtin_shufflevector(cosine, cosine, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    sine = __builtin_shufflevector(sine, -sine, 16, 0, 17, 1, 18, 2, 19, 3, 20, 4, 21, 5, 22, 6, 23,
+                                   7);
     swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
     vstore(x + 2 * i, vfma(v, cosine, swapped * sine));
   }

@@ -30,12 +30,12 @@
 #endif
 /* All kernels share one signature; few use all of it. */
 #pragma clang diagnostic ignored "-Wunused-parameter"
-#define QK_KERNEL(name)                                                                        \
-  __attribute__((always_inline)) void QK_SYMBOL(qk_##name)(                                    \
-      const qplan_args_v1 *args, const int64_t *params, uint8_t *const *buffers,               \
+#define QK_KERNEL(name)                                                                            \
+  __attribute__((always_inline)) void QK_SYMBOL(qk_##name)(                                        \
+      const qplan_args_v1 *args, const int64_t *params, uint8_t *const *buffers,                   \
       const uint8_t *const *weights, int64_t index, int64_t count)
-#define QK_TASKS(name)                                                                         \
-  __attribute__((always_inline)) int64_t QK_SYMBOL(qk_##name##_tasks)(                         \
+#define QK_TASKS(name)                                                                             \
+  __attribute__((always_inline)) int64_t QK_SYMBOL(qk_##name##_tasks)(                             \
       const qplan_args_v1 *args, const int64_t *params, int64_t threads)
 
 typedef float v16f __attribute__((ext_vector_type(16)));
@@ -116,12 +116,14 @@ QK_INLINE v16i vtoint(v16f a) { return __builtin_convertvector(a, v16i); }
 QK_INLINE v16f vtofloat(v16i a) { return __builtin_convertvector(a, v16f); }
 
 /* Horizontal reductions, always in the same order: halves are added. */
-#define QK_REDUCE(name, type, scalar, op)                                                      \
-  QK_INLINE scalar name(type v) {                                                              \
-    v = op(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)); \
-    v = op(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7));  \
-    v = op(v, __builtin_shufflevector(v, v, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3));  \
-    return op(v, __builtin_shufflevector(v, v, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))[0]; \
+#define QK_REDUCE(name, type, scalar, op)                                                          \
+  QK_INLINE scalar name(type v) {                                                                  \
+    v = op(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13,    \
+                                      14, 15));                                                    \
+    v = op(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7));      \
+    v = op(v, __builtin_shufflevector(v, v, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3));      \
+    return op(v,                                                                                   \
+              __builtin_shufflevector(v, v, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))[0];   \
   }
 #define QK_ADD(a, b) ((a) + (b))
 QK_REDUCE(vsum, v16f, float, QK_ADD)

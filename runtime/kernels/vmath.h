@@ -120,7 +120,7 @@ QK_INLINE v16f vactivate(int64_t kind, v16f x) {
 /* Sine and cosine of |x| < 1e6. */
 QK_INLINE void vsincos(v16d x, v16d *sine, v16d *cosine) {
   v16d n = (x * 0x1.45f306dc9c883p-1 + 0x1.8p52) - 0x1.8p52; /* x * 2/pi, rounded */
-  v16d r = x - n * 0x1.921fb544p+0; /* exact: the constant has 32 bits */
+  v16d r = x - n * 0x1.921fb544p+0;                          /* exact: the constant has 32 bits */
   r = r - n * 0x1.0b4611a626331p-34;
   v16d z = r * r;
   v16d s = (v16d)1.6059043836821613e-10;

@@ -122,7 +122,8 @@ static void check(const Level &level, const Setup &s, uint64_t seed) {
   Random random(seed);
   const int64_t layer = 1, ld = (s.heads + 2 * s.kvHeads) * s.headDim + 3;
   std::vector<Batch::Part> parts = {{0, 70}, {37, 1}, {130, 1}, {20, 19}, {0, 1}};
-  size_t pageBytes = at(2 * 2 * s.kvHeads * s.pageTokens * s.headDim * (s.element == QK_F32 ? 4 : 2));
+  size_t pageBytes =
+      at(2 * 2 * s.kvHeads * s.pageTokens * s.headDim * (s.element == QK_F32 ? 4 : 2));
   Batch batch(parts, s.pageTokens, pageBytes);
   // The whole history of each sequence goes through kv_store first.
   std::vector<Batch::Part> whole;
@@ -144,12 +145,18 @@ static void check(const Level &level, const Setup &s, uint64_t seed) {
   double scale = 1 / std::sqrt(static_cast<double>(s.headDim));
   Launch launch("attention", batch.tokens);
   batch.describe(launch.args);
-  launch.params = {{"column", 0},           {"ld", ld},
-                   {"heads", s.heads},      {"kvHeads", s.kvHeads},
-                   {"headDim", s.headDim},  {"layer", layer},
-                   {"layers", 2},           {"kvElement", s.element},
-                   {"pageTokens", s.pageTokens}, {"scale", doubleBits(scale)},
-                   {"window", s.window},    {"softcap", doubleBits(s.softcap)}};
+  launch.params = {{"column", 0},
+                   {"ld", ld},
+                   {"heads", s.heads},
+                   {"kvHeads", s.kvHeads},
+                   {"headDim", s.headDim},
+                   {"layer", layer},
+                   {"layers", 2},
+                   {"kvElement", s.element},
+                   {"pageTokens", s.pageTokens},
+                   {"scale", doubleBits(scale)},
+                   {"window", s.window},
+                   {"softcap", doubleBits(s.softcap)}};
   launch.buffers = {&x, &out};
   launch.run(level);
   std::vector<double> want(at(batch.tokens * s.heads * s.headDim));
@@ -162,10 +169,10 @@ static void check(const Level &level, const Setup &s, uint64_t seed) {
 }
 
 KERNEL_TEST(Attention, MatchesTheSoftmaxInDouble) {
-  const Setup setups[] = {{9, 3, 64, QK_F16, 64, 0, 0},   {4, 4, 32, QK_F32, 16, 0, 0},
-                          {8, 1, 128, QK_BF16, 32, 0, 0}, {4, 2, 80, QK_F16, 20, 0, 0},
-                          {2, 1, 20, QK_F32, 7, 0, 0},    {2, 2, 256, QK_BF16, 64, 0, 0},
-                          {6, 2, 64, QK_F16, 64, 24, 0},  {4, 1, 64, QK_F32, 128, 0, 2.0},
+  const Setup setups[] = {{9, 3, 64, QK_F16, 64, 0, 0},    {4, 4, 32, QK_F32, 16, 0, 0},
+                          {8, 1, 128, QK_BF16, 32, 0, 0},  {4, 2, 80, QK_F16, 20, 0, 0},
+                          {2, 1, 20, QK_F32, 7, 0, 0},     {2, 2, 256, QK_BF16, 64, 0, 0},
+                          {6, 2, 64, QK_F16, 64, 24, 0},   {4, 1, 64, QK_F32, 128, 0, 2.0},
                           {4, 2, 96, QK_BF16, 16, 1, 5.0}, {64, 1, 16, QK_F16, 16, 0, 0}};
   uint64_t seed = 1;
   for (const Setup &s : setups)
@@ -185,9 +192,15 @@ KERNEL_TEST(Attention, SurvivesLargeScores) {
   store(level, s, batch, x, ld, 0);
   Launch launch("attention", 3);
   batch.describe(launch.args);
-  launch.params = {{"ld", ld},        {"heads", 2},     {"kvHeads", 1},       {"headDim", 16},
-                   {"layers", 2},     {"kvElement", QK_F32}, {"pageTokens", 16},
-                   {"scale", doubleBits(1)}, {"softcap", doubleBits(0)}};
+  launch.params = {{"ld", ld},
+                   {"heads", 2},
+                   {"kvHeads", 1},
+                   {"headDim", 16},
+                   {"layers", 2},
+                   {"kvElement", QK_F32},
+                   {"pageTokens", 16},
+                   {"scale", doubleBits(1)},
+                   {"softcap", doubleBits(0)}};
   launch.buffers = {&x, &out};
   launch.run(level);
   std::vector<double> want;

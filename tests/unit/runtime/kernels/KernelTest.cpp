@@ -83,7 +83,8 @@ void Launch::run(const Level &level, std::vector<Memory *> extra) {
 
 float halfToFloat(uint16_t bits) {
   int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  double value = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+  double value =
+      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
   return static_cast<float>(bits & 0x8000 ? -value : value);
 }
 

@@ -44,14 +44,19 @@ const std::vector<Level> &kernelLevels();
 class Memory {
 public:
   explicit Memory(size_t size = 0);
-  template <typename T> explicit Memory(const std::vector<T> &from) : Memory(from.size() * sizeof(T)) {
+  template <typename T>
+  explicit Memory(const std::vector<T> &from) : Memory(from.size() * sizeof(T)) {
     std::memcpy(data(), from.data(), from.size() * sizeof(T));
   }
   uint8_t *data() { return storage.data() + start; }
   const uint8_t *data() const { return storage.data() + start; }
   size_t size() const { return bytes; }
-  template <typename T> T *as() { return reinterpret_cast<T *>(data()); }
-  template <typename T> std::vector<T> copy() const {
+  template <typename T>
+  T *as() {
+    return reinterpret_cast<T *>(data());
+  }
+  template <typename T>
+  std::vector<T> copy() const {
     std::vector<T> out(bytes / sizeof(T));
     std::memcpy(out.data(), data(), out.size() * sizeof(T));
     return out;
@@ -128,14 +133,14 @@ void expectClose(std::span<const float> got, std::span<const double> want, doubl
                  const std::string &what);
 
 /// A test body for every level that runs here.
-#define KERNEL_TEST(suite, fact)                                                               \
-  static void body_##suite##_##fact(const Level &level);                                       \
-  TEST(suite, fact) {                                                                          \
-    for (const Level &level : kernelLevels()) {                                                \
-      SCOPED_TRACE(level.name);                                                                \
-      body_##suite##_##fact(level);                                                            \
-    }                                                                                          \
-  }                                                                                            \
+#define KERNEL_TEST(suite, fact)                                                                   \
+  static void body_##suite##_##fact(const Level &level);                                           \
+  TEST(suite, fact) {                                                                              \
+    for (const Level &level : kernelLevels()) {                                                    \
+      SCOPED_TRACE(level.name);                                                                    \
+      body_##suite##_##fact(level);                                                                \
+    }                                                                                              \
+  }                                                                                                \
   static void body_##suite##_##fact(const Level &level)
 
 #endif // QPLAN_TESTS_KERNELTEST_H

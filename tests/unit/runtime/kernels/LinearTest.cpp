@@ -131,7 +131,8 @@ KERNEL_TEST(LinearQ8, IsExactAtTheExtremesOfCodes) {
       Memory out(16 * 4);
       Launch launch("linear_q8", 1);
       w.describe(launch);
-      launch.params.insert({{"actGroup", K}, {"sumGroup", K}, {"ldo", 16}, {"alpha", doubleBits(1)}});
+      launch.params.insert(
+          {{"actGroup", K}, {"sumGroup", K}, {"ldo", 16}, {"alpha", doubleBits(1)}});
       launch.buffers = {&x.codes, &x.scales, &x.sums, &out};
       launch.weights = {&w.packed};
       launch.run(level);
@@ -219,7 +220,8 @@ KERNEL_TEST(LinearF32, WritesLogitsOfTheWantedRows) {
 /// Slots sorted by expert, from a list of the experts chosen.
 struct Routes {
   std::vector<int32_t> chosen, offsets, list;
-  Routes(Random &random, int64_t slots, int64_t experts) : offsets(static_cast<size_t>(experts + 1)) {
+  Routes(Random &random, int64_t slots, int64_t experts)
+      : offsets(static_cast<size_t>(experts + 1)) {
     for (int64_t s = 0; s < slots; ++s)
       chosen.push_back(static_cast<int32_t>(random.below(experts - 1))); // the last gets none
     for (int64_t e = 0; e < experts; ++e) {
@@ -248,8 +250,8 @@ static void checkExperts(const Level &level, bool quantized, bool slotInput, int
   Memory in(std::vector<float>(x.values.begin(), x.values.end()));
   Launch launch(quantized ? "linear_q8_experts" : "linear_f32_experts", T);
   matrices[0].describe(launch);
-  launch.params.insert({{"ldo", N}, {"hasBias", 1}, {"experts", experts}, {"topk", topk},
-                        {"slotInput", slotInput}});
+  launch.params.insert(
+      {{"ldo", N}, {"hasBias", 1}, {"experts", experts}, {"topk", topk}, {"slotInput", slotInput}});
   if (quantized) {
     launch.params.insert({{"actGroup", 32}, {"sumGroup", 32}});
     launch.buffers = {&x.codes, &x.scales, &x.sums, &out, &offsets, &list};

@@ -70,7 +70,7 @@ struct Outputs {
 struct Shape {
   int64_t K, actGroup, sumGroup;
 };
-static const Shape shapes[] = {{64, 32, 32}, {576, 32, 16},   {100, 32, 32},   {576, 256, 32},
+static const Shape shapes[] = {{64, 32, 32},   {576, 32, 16},   {100, 32, 32},  {576, 256, 32},
                                {576, 576, 64}, {300, 256, 256}, {1536, 32, 32}, {33, 33, 33}};
 
 KERNEL_TEST(QuantizeQ8, GivesTheCodesOfItsDefinition) {
@@ -113,7 +113,8 @@ KERNEL_TEST(QuantizeQ8, RoundsTiesAsTheModeSays) {
     Memory in(input);
     Outputs out(1, 32, 32, 32);
     Launch launch("quantize_q8", 1);
-    launch.params = {{"K", 32}, {"ld", 32}, {"actGroup", 32}, {"sumGroup", 32}, {"roundMode", mode}};
+    launch.params = {
+        {"K", 32}, {"ld", 32}, {"actGroup", 32}, {"sumGroup", 32}, {"roundMode", mode}};
     launch.buffers = {&in, &out.codes, &out.scales, &out.sums};
     launch.run(level);
     const int8_t want[3][5] = {{127, 0, 2, 0, -2}, {127, 1, 2, -1, -3}, {-127, 0, -2, 0, 2}};
@@ -154,7 +155,10 @@ KERNEL_TEST(RmsNormQ8, EqualsTheNormThenQuantized) {
   Memory in(random.floats(T * K)), gamma(random.floats(K));
   Launch fused("rms_norm_q8", T), plain("rms_norm", T);
   fused.params = {{"K", K}, {"eps", doubleBits(1e-5)}, {"weightOffset", doubleBits(0)}};
-  plain.params = {{"K", K}, {"groups", 1}, {"ld", K}, {"eps", doubleBits(1e-5)},
+  plain.params = {{"K", K},
+                  {"groups", 1},
+                  {"ld", K},
+                  {"eps", doubleBits(1e-5)},
                   {"weightOffset", doubleBits(0)}};
   fused.weights = {&gamma};
   plain.weights = {&gamma};

@@ -20,7 +20,8 @@ KERNEL_TEST(MoeRoute, ChoosesTheLargestAndSortsSlotsByExpert) {
       std::vector<float> logits = random.floats(T * experts, 2.0);
       logits[1] = logits[2] = logits[3] = 50; // a tie: the lower come first
       logits[0] = 50;
-      Memory in(logits), shares(at(T * topk) * 4), offsets(at(experts + 1) * 4), list(at(T * topk) * 4);
+      Memory in(logits), shares(at(T * topk) * 4), offsets(at(experts + 1) * 4),
+          list(at(T * topk) * 4);
       Launch launch("moe_route", T);
       launch.params = {{"experts", experts}, {"topk", topk}, {"mode", mode}};
       launch.buffers = {&in, &shares, &offsets, &list};
@@ -31,16 +32,16 @@ KERNEL_TEST(MoeRoute, ChoosesTheLargestAndSortsSlotsByExpert) {
         const float *x = logits.data() + t * experts;
         std::vector<int64_t> order(at(experts));
         std::iota(order.begin(), order.end(), 0);
-        std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-          return x[a] != x[b] ? x[a] > x[b] : a < b;
-        });
+        std::sort(order.begin(), order.end(),
+                  [&](int64_t a, int64_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
         double all = 0, chosen = 0;
         for (int64_t e = 0; e < experts; ++e)
           all += std::exp(static_cast<double>(x[e]));
         for (int64_t k = 0; k < topk; ++k)
           chosen += std::exp(static_cast<double>(x[order[at(k)]]));
         for (int64_t k = 0; k < topk; ++k) {
-          want.push_back(std::exp(static_cast<double>(x[order[at(k)]])) / (mode == 1 ? all : chosen));
+          want.push_back(std::exp(static_cast<double>(x[order[at(k)]])) /
+                         (mode == 1 ? all : chosen));
           slots[at(order[at(k)])].push_back(static_cast<int32_t>(t * topk + k));
         }
       }
@@ -58,7 +59,8 @@ KERNEL_TEST(MoeRoute, ChoosesTheLargestAndSortsSlotsByExpert) {
 KERNEL_TEST(MoeCombine, AddsTheWeightedAnswers) {
   Random random(2);
   int64_t T = 4, K = 50, topk = 2;
-  std::vector<float> y = random.floats(T * topk * K), w = random.floats(T * topk), r = random.floats(T * K);
+  std::vector<float> y = random.floats(T * topk * K), w = random.floats(T * topk),
+                     r = random.floats(T * K);
   Memory answers(y), shares(w), out(r);
   Launch launch("moe_combine", T);
   launch.params = {{"K", K}, {"topk", topk}, {"hasResidual", 1}};

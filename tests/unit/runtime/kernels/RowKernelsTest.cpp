@@ -31,9 +31,12 @@ KERNEL_TEST(RmsNorm, NormalisesSegmentsInPlace) {
         std::vector<float> input = random.floats(T * ld, 3.0), gamma = random.floats(groups * K);
         Memory x(input), weights(gamma);
         Launch launch("rms_norm", T);
-        launch.params = {{"K", K},           {"groups", groups},
-                         {"ld", ld},         {"column", column},
-                         {"perGroup", perGroup}, {"eps", doubleBits(1e-5)},
+        launch.params = {{"K", K},
+                         {"groups", groups},
+                         {"ld", ld},
+                         {"column", column},
+                         {"perGroup", perGroup},
+                         {"eps", doubleBits(1e-5)},
                          {"weightOffset", doubleBits(1.0)}};
         launch.buffers = {&x, &x};
         launch.weights = {&weights};
@@ -54,7 +57,8 @@ KERNEL_TEST(LayerNorm, SubtractsTheMeanAndAddsBeta) {
   Random random(2);
   for (int64_t K : {16, 50, 768}) {
     int64_t T = 4;
-    std::vector<float> input = random.floats(T * K, 2.0), gamma = random.floats(K), beta = random.floats(K);
+    std::vector<float> input = random.floats(T * K, 2.0), gamma = random.floats(K),
+                       beta = random.floats(K);
     for (float &v : input)
       v += 5.0f;
     Memory in(input), out(input.size() * 4), g(gamma), b(beta);
@@ -232,7 +236,8 @@ KERNEL_TEST(AddPositions, AddsTheRowOfThePosition) {
 static std::vector<float> frequencies(int64_t half, double base) {
   std::vector<float> out;
   for (int64_t i = 0; i < half; ++i)
-    out.push_back(static_cast<float>(std::pow(base, -static_cast<double>(i) / static_cast<double>(half))));
+    out.push_back(
+        static_cast<float>(std::pow(base, -static_cast<double>(i) / static_cast<double>(half))));
   return out;
 }
 
@@ -262,7 +267,8 @@ KERNEL_TEST(Rope, RotatesPairsOfBothStyles) {
   Random random(9);
   for (int64_t style : {QK_ROPE_HALF, QK_ROPE_ADJACENT})
     for (int64_t rotary : {64, 20, 8}) {
-      int64_t T = 3, heads = 3, headDim = 64, column = 5, ld = heads * headDim + 9, half = rotary / 2;
+      int64_t T = 3, heads = 3, headDim = 64, column = 5, ld = heads * headDim + 9,
+              half = rotary / 2;
       std::vector<float> input = random.floats(T * ld), table = random.floats(T * rotary);
       Memory x(input), t(table);
       Launch launch("rope", T);

@@ -48,6 +48,10 @@ public:
   /// Runs one window from an empty cache. `logits`, if any, gets [tokens, vocabulary].
   llvm::Error run(llvm::ArrayRef<int32_t> tokens, std::vector<float> *logits);
 
+  /// Mean over rows of KL(softmax(reference) || softmax(other)) in nats; both are
+  /// [rows, vocabulary].
+  double divergence(const std::vector<float> &reference, const std::vector<float> &other);
+
   plan::ProgramOp program() { return *module->getOps<plan::ProgramOp>().begin(); }
   int64_t vocabulary() const;
   /// Memory of the observers, [statistics_bytes].

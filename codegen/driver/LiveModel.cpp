@@ -1,6 +1,7 @@
 //===- LiveModel.cpp - a model inside the compiler ------------------------===//
 
 #include "codegen/driver/Calibrator.h"
+#include "codegen/driver/LogitMath.h"
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
 
@@ -92,6 +93,26 @@ llvm::Error LiveModel::run(llvm::ArrayRef<int32_t> tokens, std::vector<float> *l
   if (status == QPLAN_OK)
     return llvm::Error::success();
   return llvm::make_error<Failure>(ExitStatus(status), fmt::format("calibration: {}", message));
+}
+
+double LiveModel::divergence(const std::vector<float> &reference,
+                             const std::vector<float> &other) {
+  struct Rows {
+    const float *reference, *other;
+    int64_t width;
+    std::vector<double> sums;
+  };
+  Rows rows{reference.data(), other.data(), vocabulary(), {}};
+  rows.sums.resize(reference.size() / size_t(rows.width));
+  auto task = [](void *arg, int64_t i) {
+    Rows &r = *static_cast<Rows *>(arg);
+    r.sums[size_t(i)] = klDivergence(r.reference + i * r.width, r.other + i * r.width, r.width);
+  };
+  qplan_model_parallel(model, int64_t(rows.sums.size()), task, &rows);
+  double total = 0; // in row order: independent of threads
+  for (double sum : rows.sums)
+    total += sum;
+  return std::max(0.0, total / double(rows.sums.size()));
 }
 
 int64_t LiveModel::vocabulary() const { return code->model()->vocabulary; }

@@ -49,32 +49,6 @@ std::string groupOf(llvm::StringRef site, llvm::ArrayRef<llvm::StringRef> ties) 
   return site.str();
 }
 
-/// log softmax of each row, in place.
-void logSoftmax(std::vector<float> &logits, int64_t vocabulary) {
-  for (size_t start = 0; start < logits.size(); start += size_t(vocabulary)) {
-    float *row = logits.data() + start;
-    float top = row[0];
-    for (int64_t i = 1; i < vocabulary; ++i)
-      top = std::max(top, row[i]);
-    double sum = 0;
-    for (int64_t i = 0; i < vocabulary; ++i)
-      sum += double(std::exp(row[i] - top));
-    float shift = top + float(std::log(sum));
-    for (int64_t i = 0; i < vocabulary; ++i)
-      row[i] -= shift;
-  }
-}
-
-/// Mean over rows of KL(reference || other), both as log softmax, in nats.
-double divergence(const std::vector<float> &reference, const std::vector<float> &other,
-                  int64_t vocabulary) {
-  double sum = 0;
-  for (size_t i = 0; i < reference.size(); ++i)
-    if (reference[i] > -30.0f)
-      sum += double(std::exp(reference[i])) * (double(reference[i]) - other[i]);
-  return std::max(0.0, sum / (double(reference.size()) / double(vocabulary)));
-}
-
 /// Expected square of the rounding error of each input column.
 std::vector<float> activationError(const Treatment &treatment, const SiteStatistics &site) {
   std::vector<float> error(site.absMax.size(), 0.0f);
@@ -115,7 +89,6 @@ public:
       baseline.emplace_back();
       if (auto error = live.run(window, &baseline.back()))
         return error;
-      logSoftmax(baseline.back(), live.vocabulary());
     }
     return llvm::Error::success();
   }
@@ -144,8 +117,7 @@ public:
         restore();
         return std::move(error);
       }
-      logSoftmax(scratch, live.vocabulary());
-      sum += divergence(expected, scratch, live.vocabulary());
+      sum += live.divergence(expected, scratch);
     }
     restore();
     return sum / double(texts.size());

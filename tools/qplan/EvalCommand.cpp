@@ -6,10 +6,10 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "codegen/driver/LogitMath.h"
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
-#include "codegen/driver/LogitMath.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/PlanText.h"
 #include "tools/qplan/Progress.h"
@@ -110,7 +110,8 @@ private:
     bool agrees = false;
   };
 
-  static llvm::Expected<std::vector<SessionOwner>> newSessions(const LoadedPlan &plan, int64_t count) {
+  static llvm::Expected<std::vector<SessionOwner>> newSessions(const LoadedPlan &plan,
+                                                               int64_t count) {
     std::vector<SessionOwner> sessions;
     for (int64_t i = 0; i < count; ++i) {
       auto session = plan.newSession();
@@ -247,7 +248,8 @@ void report(const EvalArguments &arguments, const TokenStream &stream, const Tot
 
 llvm::Error eval(const EvalArguments &arguments) {
   if (arguments.text.empty() == arguments.ids.empty())
-    return usageError("give what to score: --text FILE, or --ids FILE for a plan without tokenizer");
+    return usageError(
+        "give what to score: --text FILE, or --ids FILE for a plan without tokenizer");
   Stopwatch watch;
   auto plan = LoadedPlan::open(arguments.plan, arguments.threads);
   if (!plan)
@@ -293,7 +295,8 @@ llvm::Error eval(const EvalArguments &arguments) {
 } // namespace
 
 void addEvalCommand(CLI::App &app, Action &action) {
-  CLI::App *command = app.add_subcommand("eval", "Score a plan on a text: perplexity, distance from a reference");
+  CLI::App *command =
+      app.add_subcommand("eval", "Score a plan on a text: perplexity, distance from a reference");
   command->footer("Examples:\n"
                   "  qplan eval m.qplan --text wiki.txt\n"
                   "  qplan eval m.qplan --text wiki.txt --reference f32.qplan --windows 64 --json\n"
@@ -301,13 +304,20 @@ void addEvalCommand(CLI::App &app, Action &action) {
   auto a = std::make_shared<EvalArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
   command->add_option("--text", a->text, "Text file to score")->type_name("FILE");
-  command->add_option("--ids", a->ids, "Instead of a text: safetensors file with `input_ids` (I32)");
-  command->add_option("--reference", a->reference, "Plan to compare with, usually compiled with --quant f32")->type_name("PLAN");
-  command->add_option("--window", a->window, "Tokens of a window (default 512)")->type_name("N")
+  command->add_option("--ids", a->ids,
+                      "Instead of a text: safetensors file with `input_ids` (I32)");
+  command
+      ->add_option("--reference", a->reference,
+                   "Plan to compare with, usually compiled with --quant f32")
+      ->type_name("PLAN");
+  command->add_option("--window", a->window, "Tokens of a window (default 512)")
+      ->type_name("N")
       ->check(CLI::Range(int64_t(2), int64_t(1) << 24));
-  command->add_option("--windows", a->windows, "Score the first N windows only (default: all)")->type_name("N")
+  command->add_option("--windows", a->windows, "Score the first N windows only (default: all)")
+      ->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+      ->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return eval(*a); }; });

@@ -6,10 +6,10 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "codegen/driver/LogitMath.h"
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
-#include "codegen/driver/LogitMath.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/TensorFile.h"
 
@@ -125,8 +125,8 @@ Distance distanceOf(const FloatTensor &golden, const FloatTensor &logits) {
     const float *expected = golden.values.data() + row * vocabulary;
     const float *found = logits.values.data() + row * vocabulary;
     result.kl += std::max(0.0, klDivergence(expected, found, vocabulary)) / double(rows);
-    result.top1 += (largestLogit(expected, vocabulary) == largestLogit(found, vocabulary)) /
-                   double(rows);
+    result.top1 +=
+        (largestLogit(expected, vocabulary) == largestLogit(found, vocabulary)) / double(rows);
   }
   return result;
 }
@@ -164,23 +164,25 @@ llvm::Error compare(const LogitsArguments &arguments, const TensorFile &file,
                {"top1_agreement", distance.top1},
                {"greedy_equal", greedyEqual}});
   else
-    print(fmt::format("max |difference| {:.3g} std, rms {:.3g} std, KL {:.3g} nats, top-1 {:.2f} %, "
-                      "greedy {}\n",
-                      distance.largest, distance.rms, distance.kl, 100 * distance.top1,
-                      greedyEqual ? "equal" : "different"));
+    print(
+        fmt::format("max |difference| {:.3g} std, rms {:.3g} std, KL {:.3g} nats, top-1 {:.2f} %, "
+                    "greedy {}\n",
+                    distance.largest, distance.rms, distance.kl, 100 * distance.top1,
+                    greedyEqual ? "equal" : "different"));
   if (distance.largest <= arguments.tolerance && greedyEqual)
     return llvm::Error::success();
-  return inputError("{}: differs from {}: max |difference| {:.3g} std (tolerance {:.3g}), greedy ids {}",
-                    arguments.plan, arguments.compare, distance.largest, arguments.tolerance,
-                    greedyEqual ? "equal" : "different");
+  return inputError(
+      "{}: differs from {}: max |difference| {:.3g} std (tolerance {:.3g}), greedy ids {}",
+      arguments.plan, arguments.compare, distance.largest, arguments.tolerance,
+      greedyEqual ? "equal" : "different");
 }
 
 llvm::Error write(const LogitsArguments &arguments, const Computed &computed) {
   std::vector<TensorToWrite> tensors;
   tensors.push_back({"logits", "F32", computed.logits.shape, bytesOf(computed.logits.values)});
   if (arguments.greedy > 0)
-    tensors.push_back({"greedy_ids", "I32", {int64_t(computed.greedy.size())},
-                       bytesOf(computed.greedy)});
+    tensors.push_back(
+        {"greedy_ids", "I32", {int64_t(computed.greedy.size())}, bytesOf(computed.greedy)});
   if (auto error = writeTensors(arguments.output, std::move(tensors)))
     return error;
   if (arguments.json && arguments.compare.empty())
@@ -192,7 +194,8 @@ llvm::Error write(const LogitsArguments &arguments, const Computed &computed) {
 
 llvm::Error logits(LogitsArguments arguments) {
   if (arguments.output.empty() && arguments.compare.empty())
-    return usageError("-o is missing: name the file for the logits, for example -o logits.safetensors");
+    return usageError(
+        "-o is missing: name the file for the logits, for example -o logits.safetensors");
   if (arguments.inputIds.empty())
     arguments.inputIds = arguments.compare;
   if (arguments.inputIds.empty())
@@ -236,20 +239,39 @@ llvm::Error logits(LogitsArguments arguments) {
 } // namespace
 
 void addLogitsCommand(CLI::App &app, Action &action) {
-  CLI::App *command = app.add_subcommand("logits", "Write the logits of given token ids, or compare them");
-  command->footer("Examples:\n"
-                  "  qplan logits m.qplan --input-ids ids.safetensors -o out.safetensors --greedy 8\n"
-                  "  qplan logits m.qplan --compare golden.safetensors      ids are taken from there");
+  CLI::App *command =
+      app.add_subcommand("logits", "Write the logits of given token ids, or compare them");
+  command->footer(
+      "Examples:\n"
+      "  qplan logits m.qplan --input-ids ids.safetensors -o out.safetensors --greedy 8\n"
+      "  qplan logits m.qplan --compare golden.safetensors      ids are taken from there");
   auto a = std::make_shared<LogitsArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
-  command->add_option("--input-ids", a->inputIds, "Safetensors file with `input_ids`, I32 [batch, positions]")->type_name("FILE");
-  command->add_option("-o,--output", a->output, "Safetensors file to write: `logits`, F32 [batch, positions, vocabulary]")->type_name("FILE");
-  command->add_option("--greedy", a->greedy, "Also decode N tokens from row 0 through the cache: `greedy_ids`")->type_name("N")
+  command
+      ->add_option("--input-ids", a->inputIds,
+                   "Safetensors file with `input_ids`, I32 [batch, positions]")
+      ->type_name("FILE");
+  command
+      ->add_option("-o,--output", a->output,
+                   "Safetensors file to write: `logits`, F32 [batch, positions, vocabulary]")
+      ->type_name("FILE");
+  command
+      ->add_option("--greedy", a->greedy,
+                   "Also decode N tokens from row 0 through the cache: `greedy_ids`")
+      ->type_name("N")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
-  command->add_option("--compare", a->compare, "Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ")->type_name("FILE");
-  command->add_option("--tolerance", a->tolerance, "Largest difference allowed, in standard deviations of the logits (default 1e-3)")->type_name("X")
+  command
+      ->add_option("--compare", a->compare,
+                   "Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ")
+      ->type_name("FILE");
+  command
+      ->add_option(
+          "--tolerance", a->tolerance,
+          "Largest difference allowed, in standard deviations of the logits (default 1e-3)")
+      ->type_name("X")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+      ->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return logits(*a); }; });

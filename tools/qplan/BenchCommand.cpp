@@ -38,8 +38,7 @@ struct Measured {
 class Bench {
 public:
   Bench(const LoadedPlan &plan, const BenchArguments &arguments)
-      : plan(plan), arguments(arguments),
-        last(size_t(arguments.batch * plan.info().vocabulary)) {}
+      : plan(plan), arguments(arguments), last(size_t(arguments.batch * plan.info().vocabulary)) {}
 
   /// Seconds to push `tokens` tokens into each of the batch's empty sessions.
   llvm::Expected<double> prefill(int64_t tokens) {
@@ -90,8 +89,8 @@ private:
       work.tokens = tokens.data() + i * count;
       work.token_count = count;
       work.want_logits = wanted;
-      work.logits = wanted == QPLAN_LOGITS_NONE ? nullptr
-                                                : last.data() + i * plan.info().vocabulary;
+      work.logits =
+          wanted == QPLAN_LOGITS_NONE ? nullptr : last.data() + i * plan.info().vocabulary;
       items.push_back(work);
     }
     return plan.step(items);
@@ -159,7 +158,8 @@ uint64_t bytesPerStep(const LoadedPlan &plan, const BenchArguments &arguments) {
   return uint64_t(weights + double(arguments.batch) * positions * keyBytes);
 }
 
-nlohmann::ordered_json resultOf(const LoadedPlan &plan, const BenchArguments &a, const Measured &m) {
+nlohmann::ordered_json resultOf(const LoadedPlan &plan, const BenchArguments &a,
+                                const Measured &m) {
   nlohmann::ordered_json out;
   auto rate = [&](int64_t tokens, double seconds) {
     return seconds > 0 ? nlohmann::ordered_json(double(tokens * a.batch) / seconds)
@@ -202,7 +202,8 @@ void printTable(const BenchArguments &a, const nlohmann::ordered_json &out) {
   line("load", fmt::format("{:.1f} ms, first token after {:.1f} ms more", number("load_ms"),
                            number("first_token_ms")));
   if (a.prefill > 0)
-    line(fmt::format("prefill {}", a.prefill), fmt::format("{:.1f} tokens/s", number("prefill_tokens_per_s")));
+    line(fmt::format("prefill {}", a.prefill),
+         fmt::format("{:.1f} tokens/s", number("prefill_tokens_per_s")));
   if (a.decode > 0) {
     line(fmt::format("decode {} at depth {}", a.decode, a.depth),
          fmt::format("{:.1f} tokens/s, {:.3f} ms a step", number("decode_tokens_per_s"),
@@ -212,17 +213,19 @@ void printTable(const BenchArguments &a, const nlohmann::ordered_json &out) {
                                     number("effective_gb_per_s"), number("dram_gb_per_s")));
   }
   line("weights", sizeText(uint64_t(number("weight_bytes"))));
-  line("peak memory", fmt::format("{}, of which {} anonymous", sizeText(uint64_t(number("peak_rss_bytes"))),
-                                  sizeText(uint64_t(number("peak_anon_bytes")))));
+  line("peak memory",
+       fmt::format("{}, of which {} anonymous", sizeText(uint64_t(number("peak_rss_bytes"))),
+                   sizeText(uint64_t(number("peak_anon_bytes")))));
 }
 
 llvm::Error checkContext(const LoadedPlan &plan, const BenchArguments &a) {
   int64_t needed = std::max({a.prefill, a.decode > 0 ? a.depth + a.decode : 0, int64_t(0)});
   if (needed <= plan.info().context)
     return llvm::Error::success();
-  return usageError("the tests need {} positions, but {} was compiled for {}; take a smaller -p, -n "
-                    "or --depth, or compile with --context {}",
-                    needed, a.plan, plan.info().context, needed);
+  return usageError(
+      "the tests need {} positions, but {} was compiled for {}; take a smaller -p, -n "
+      "or --depth, or compile with --context {}",
+      needed, a.plan, plan.info().context, needed);
 }
 
 llvm::Error measure(const LoadedPlan &plan, const BenchArguments &a, Measured &measured) {
@@ -234,14 +237,15 @@ llvm::Error measure(const LoadedPlan &plan, const BenchArguments &a, Measured &m
   uint64_t tests = uint64_t((a.prefill > 0) + (a.decode > 0));
   Progress progress(progressStyleFor(a.json), "bench", tests * uint64_t(a.repetitions + 1));
   if (a.prefill > 0) {
-    auto seconds = repeat(a.repetitions, progress, measured, [&] { return bench.prefill(a.prefill); });
+    auto seconds =
+        repeat(a.repetitions, progress, measured, [&] { return bench.prefill(a.prefill); });
     if (!seconds)
       return seconds.takeError();
     measured.prefillSeconds = *seconds;
   }
   if (a.decode > 0) {
-    auto seconds = repeat(a.repetitions, progress, measured,
-                          [&] { return bench.decode(a.decode, a.depth); });
+    auto seconds =
+        repeat(a.repetitions, progress, measured, [&] { return bench.decode(a.decode, a.depth); });
     if (!seconds)
       return seconds.takeError();
     measured.decodeSeconds = *seconds;
@@ -282,14 +286,24 @@ void addBenchCommand(CLI::App &app, Action &action) {
   auto a = std::make_shared<BenchArguments>();
   auto tokens = CLI::Range(int64_t(0), int64_t(1) << 24);
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
-  command->add_option("-p,--prefill", a->prefill, "Tokens of the prefill test; 0: none (default 512)")->type_name("N")->check(tokens);
-  command->add_option("-n,--decode", a->decode, "Tokens of the decode test; 0: none (default 128)")->type_name("N")->check(tokens);
-  command->add_option("-b,--batch", a->batch, "Sequences at once (default 1)")->type_name("N")
+  command
+      ->add_option("-p,--prefill", a->prefill, "Tokens of the prefill test; 0: none (default 512)")
+      ->type_name("N")
+      ->check(tokens);
+  command->add_option("-n,--decode", a->decode, "Tokens of the decode test; 0: none (default 128)")
+      ->type_name("N")
+      ->check(tokens);
+  command->add_option("-b,--batch", a->batch, "Sequences at once (default 1)")
+      ->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(4096)));
-  command->add_option("--depth", a->depth, "Tokens in the cache before decoding (default 0)")->type_name("D")->check(tokens);
-  command->add_option("--repetitions", a->repetitions, "Measured runs of each test (default 3)")->type_name("R")
+  command->add_option("--depth", a->depth, "Tokens in the cache before decoding (default 0)")
+      ->type_name("D")
+      ->check(tokens);
+  command->add_option("--repetitions", a->repetitions, "Measured runs of each test (default 3)")
+      ->type_name("R")
       ->check(CLI::Range(int64_t(1), int64_t(1000)));
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+      ->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--json", a->json, "Print one JSON object");
   command->callback([&action, a] { action = [a] { return bench(*a); }; });

@@ -75,7 +75,7 @@ int explainExtras(const CLI::App &app) {
 } // namespace
 
 std::string PlainFormatter::make_option_opts(const CLI::Option *option) const {
-  if (option->get_type_size() == 0)
+  if (option->get_items_expected_max() == 0)
     return {};
   std::string type = option->get_type_name();
   // Behind a colon CLI11 puts what is checked; the description says it in words.
@@ -92,7 +92,8 @@ std::optional<int> parseCommandLine(CLI::App &app, int argc, char **argv) {
   }
   llvm::StringRef first = argv[1];
   std::vector<std::string> commands = commandNames(app);
-  if (!first.starts_with("-") && std::find(commands.begin(), commands.end(), first) == commands.end()) {
+  if (!first.starts_with("-") &&
+      std::find(commands.begin(), commands.end(), first) == commands.end()) {
     std::string near = nearestName(first, commands);
     return wrongUsage(fmt::format("there is no command `{}`{}; `qplan --help` lists the commands",
                                   first.str(),

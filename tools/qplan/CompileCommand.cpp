@@ -26,9 +26,8 @@ struct CompileArguments {
 
 llvm::Expected<EmitStage> stageFor(const std::string &name) {
   constexpr std::pair<const char *, EmitStage> stages[] = {
-      {"", EmitStage::Package}, {"qp", EmitStage::Qp},
-      {"recipe", EmitStage::Recipe},      {"plan", EmitStage::Plan},
-      {"llvm", EmitStage::Llvm},          {"asm", EmitStage::Assembly},
+      {"", EmitStage::Package},  {"qp", EmitStage::Qp},     {"recipe", EmitStage::Recipe},
+      {"plan", EmitStage::Plan}, {"llvm", EmitStage::Llvm}, {"asm", EmitStage::Assembly},
       {"obj", EmitStage::Object}};
   for (auto &[known, stage] : stages)
     if (name == known)
@@ -134,8 +133,8 @@ llvm::Error summarize(const CompileArguments &arguments, const std::string &targ
     print(fmt::format("  {:>5} sites  {}\n", count.get<int64_t>(), treatment));
   print(fmt::format("  {:.3f} effective bits in the layers, keys and values in {}\n", bits,
                     textOr(*manifest, "kv_cache")));
-  print(fmt::format("  weights {}, code {}, {:.1f} s\n", sizeText(weights), sizeText(code),
-                    seconds));
+  print(
+      fmt::format("  weights {}, code {}, {:.1f} s\n", sizeText(weights), sizeText(code), seconds));
   return llvm::Error::success();
 }
 
@@ -191,55 +190,110 @@ llvm::Error compile(CompileArguments arguments) {
 void addTreatmentOptions(CLI::App &command, CompileArguments &arguments) {
   CompileOptions &o = arguments.options;
   const char *group = "Treatments";
-  command.add_option("--quant", o.quant, "One treatment for all sites: int4_g64, w4a8@awq, fp8, f32, ...; "
-                                         "without it the checkpoint's formats are kept")->type_name("T")
+  command
+      .add_option("--quant", o.quant,
+                  "One treatment for all sites: int4_g64, w4a8@awq, fp8, f32, ...; "
+                  "without it the checkpoint's formats are kept")
+      ->type_name("T")
       ->group(group);
-  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")->type_name("T,T,...")
+  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")
+      ->type_name("T,T,...")
       ->group(group);
-  command.add_option("--effective-bits", o.effectiveBits, "Budget of the search: bits stored for each weight")->type_name("B")
-      ->check(CLI::PositiveNumber)->group(group);
-  command.add_option("--effective-bits-modelopt", arguments.modeloptBits,
-                     "The same budget, counted as ModelOpt counts")->type_name("B")
-      ->check(CLI::PositiveNumber)->group(group);
-  command.add_option("--activations", o.activations, "Activations that the search may use: 16, 8 or any")->type_name("16|8|any")
-      ->check(CLI::IsMember({"16", "8", "any"}))->group(group);
-  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")->type_name("GROUPS")->group(group);
-  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")->type_name("SITES")->group(group);
-  command.add_option("--recipe", o.recipe, "Read the treatments from FILE")->type_name("FILE")->group(group);
-  command.add_option("--save-recipe", o.saveRecipe, "Write the chosen treatments to FILE")->type_name("FILE")->group(group);
-  command.add_option("--fallback", o.fallback, "Treatment for sites that cannot take theirs")->type_name("T")->group(group);
-  command.add_flag("--untie", o.untie, "Let a tied lm_head differ from the embedding")->group(group);
+  command
+      .add_option("--effective-bits", o.effectiveBits,
+                  "Budget of the search: bits stored for each weight")
+      ->type_name("B")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option("--effective-bits-modelopt", arguments.modeloptBits,
+                  "The same budget, counted as ModelOpt counts")
+      ->type_name("B")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option("--activations", o.activations,
+                  "Activations that the search may use: 16, 8 or any")
+      ->type_name("16|8|any")
+      ->check(CLI::IsMember({"16", "8", "any"}))
+      ->group(group);
+  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")
+      ->type_name("GROUPS")
+      ->group(group);
+  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")
+      ->type_name("SITES")
+      ->group(group);
+  command.add_option("--recipe", o.recipe, "Read the treatments from FILE")
+      ->type_name("FILE")
+      ->group(group);
+  command.add_option("--save-recipe", o.saveRecipe, "Write the chosen treatments to FILE")
+      ->type_name("FILE")
+      ->group(group);
+  command.add_option("--fallback", o.fallback, "Treatment for sites that cannot take theirs")
+      ->type_name("T")
+      ->group(group);
+  command.add_flag("--untie", o.untie, "Let a tied lm_head differ from the embedding")
+      ->group(group);
 }
 
 void addCalibrationOptions(CLI::App &command, CompileOptions &o) {
   const char *group = "Calibration";
-  command.add_option("--calib", o.calibration, "Text file to calibrate with")->type_name("FILE")->group(group);
-  command.add_option("--calib-samples", o.samples, "Samples of the text")->type_name("N")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 24))->group(group);
-  command.add_option("--calib-length", o.length, "Tokens of a sample")->type_name("N")
-      ->check(CLI::Range(int64_t(2), int64_t(1) << 20))->group(group);
-  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")->type_name("FILE")
+  command.add_option("--calib", o.calibration, "Text file to calibrate with")
+      ->type_name("FILE")
+      ->group(group);
+  command.add_option("--calib-samples", o.samples, "Samples of the text")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 24))
+      ->group(group);
+  command.add_option("--calib-length", o.length, "Tokens of a sample")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(2), int64_t(1) << 20))
+      ->group(group);
+  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")
+      ->type_name("FILE")
       ->group(group);
 }
 
 void addPlanOptions(CLI::App &command, CompileArguments &arguments) {
   CompileOptions &o = arguments.options;
   const char *group = "Plan";
-  command.add_option("--target", o.target, "Processor: cpu[:CPU][+feature], aarch64-linux:neoverse-v1, ...; "
-                                           "`qplan targets` lists them (default: this machine)")->type_name("TARGET")
+  command
+      .add_option("--target", o.target,
+                  "Processor: cpu[:CPU][+feature], aarch64-linux:neoverse-v1, ...; "
+                  "`qplan targets` lists them (default: this machine)")
+      ->type_name("TARGET")
       ->group(group);
-  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")->type_name("FORMAT")->group(group);
-  command.add_option("--context", o.context, "Most tokens of a sequence (default: the model's, at most 4096)")->type_name("N")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))->group(group);
-  command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")->type_name("NAME")->group(group);
-  command.add_flag("--qdq", o.qdq, "Compile the quantize-dequantize form in f32: the reference of the plan")
+  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")
+      ->type_name("FORMAT")
+      ->group(group);
+  command
+      .add_option("--context", o.context,
+                  "Most tokens of a sequence (default: the model's, at most 4096)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))
+      ->group(group);
+  command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")
+      ->type_name("NAME")
+      ->group(group);
+  command
+      .add_flag("--qdq", o.qdq,
+                "Compile the quantize-dequantize form in f32: the reference of the plan")
       ->group(group);
   const char *work = "Work";
-  command.add_option("--threads", o.threads, "Threads to compile with (default: the cores allowed)")->type_name("N")
-      ->check(CLI::Range(1u, 4096u))->group(work);
-  command.add_option("--dump-ir", o.dumpDirectory, "Write the IR after each stage to DIR")->type_name("DIR")->group(work);
-  command.add_option("--emit", arguments.emit, "Stop at a stage and print it: qp, recipe, plan, llvm, asm, obj")->type_name("STAGE")
-      ->check(CLI::IsMember({"qp", "recipe", "plan", "llvm", "asm", "obj"}))->group(work);
+  command
+      .add_option("--threads", o.threads, "Threads to compile with (default: the cores allowed)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 4096u))
+      ->group(work);
+  command.add_option("--dump-ir", o.dumpDirectory, "Write the IR after each stage to DIR")
+      ->type_name("DIR")
+      ->group(work);
+  command
+      .add_option("--emit", arguments.emit,
+                  "Stop at a stage and print it: qp, recipe, plan, llvm, asm, obj")
+      ->type_name("STAGE")
+      ->check(CLI::IsMember({"qp", "recipe", "plan", "llvm", "asm", "obj"}))
+      ->group(work);
   command.add_flag("--json", arguments.json, "Print the summary as one JSON object")->group(work);
 }
 
@@ -247,17 +301,21 @@ void addPlanOptions(CLI::App &command, CompileArguments &arguments) {
 
 void addCompileCommand(CLI::App &app, Action &action) {
   CLI::App *command = app.add_subcommand("compile", "Compile a checkpoint into a plan");
-  command->footer("Examples:\n"
-                  "  qplan compile ./model -o m.qplan                       keep the stored formats\n"
-                  "  qplan compile ./model -o m.qplan --quant int8a8        one treatment everywhere\n"
-                  "  qplan compile model.gguf -o m.qplan --auto int4_g64@mse,int8a8 \\\n"
-                  "        --effective-bits 4.8 --calib text.txt            search a mix\n"
-                  "A treatment is weights[aACTIVATIONS][@METHOD][{option=value}]; `qplan formats` "
-                  "lists the weights.");
+  command->footer(
+      "Examples:\n"
+      "  qplan compile ./model -o m.qplan                       keep the stored formats\n"
+      "  qplan compile ./model -o m.qplan --quant int8a8        one treatment everywhere\n"
+      "  qplan compile model.gguf -o m.qplan --auto int4_g64@mse,int8a8 \\\n"
+      "        --effective-bits 4.8 --calib text.txt            search a mix\n"
+      "A treatment is weights[aACTIVATIONS][@METHOD][{option=value}]; `qplan formats` "
+      "lists the weights.");
   auto arguments = std::make_shared<CompileArguments>();
-  command->add_option("MODEL", arguments->options.model,
-                      "Checkpoint: a Hugging Face folder or a GGUF file")->required();
-  command->add_option("-o,--output", arguments->options.output, "Plan to write, or FILE of --emit")->type_name("FILE");
+  command
+      ->add_option("MODEL", arguments->options.model,
+                   "Checkpoint: a Hugging Face folder or a GGUF file")
+      ->required();
+  command->add_option("-o,--output", arguments->options.output, "Plan to write, or FILE of --emit")
+      ->type_name("FILE");
   addTreatmentOptions(*command, *arguments);
   addCalibrationOptions(*command, arguments->options);
   addPlanOptions(*command, *arguments);

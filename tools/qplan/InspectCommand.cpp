@@ -47,8 +47,10 @@ llvm::Expected<nlohmann::ordered_json> inspectPlan(const std::string &path) {
     if (manifest->contains(key))
       out[key] = (*manifest)[key];
   if (manifest->contains("target") && (*manifest)["target"].is_object())
-    out["target_features"] = (*manifest)["target"].value("features", nlohmann::ordered_json::array());
-  out["has_tokenizer"] = manifest->contains("files") && (*manifest)["files"].contains("tokenizer.json");
+    out["target_features"] =
+        (*manifest)["target"].value("features", nlohmann::ordered_json::array());
+  out["has_tokenizer"] =
+      manifest->contains("files") && (*manifest)["files"].contains("tokenizer.json");
   return out;
 }
 
@@ -192,7 +194,9 @@ void addInspectCommand(CLI::App &app, Action &action) {
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("MODEL", arguments->path, "A plan (m.qplan), a Hugging Face folder or a GGUF file")
+  command
+      ->add_option("MODEL", arguments->path,
+                   "A plan (m.qplan), a Hugging Face folder or a GGUF file")
       ->required();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->callback([&action, arguments] {

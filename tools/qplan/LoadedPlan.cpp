@@ -53,8 +53,8 @@ llvm::Expected<SessionOwner> LoadedPlan::newSession() const {
 
 llvm::Error LoadedPlan::step(std::vector<qplan_work> &items) const {
   char message[1024] = "";
-  if (int status = qplan_step(model.get(), int64_t(items.size()), items.data(), message,
-                              sizeof message))
+  if (int status =
+          qplan_step(model.get(), int64_t(items.size()), items.data(), message, sizeof message))
     return runtimeError(status, message);
   return llvm::Error::success();
 }
@@ -63,8 +63,7 @@ void LoadedPlan::parallel(int64_t count, const std::function<void(int64_t)> &tas
   auto call = [](void *arg, int64_t index) {
     (*static_cast<const std::function<void(int64_t)> *>(arg))(index);
   };
-  qplan_model_parallel(model.get(), count, call,
-                       const_cast<std::function<void(int64_t)> *>(&task));
+  qplan_model_parallel(model.get(), count, call, const_cast<std::function<void(int64_t)> *>(&task));
 }
 
 llvm::Expected<nlohmann::ordered_json> readManifest(const std::string &path) {
@@ -82,7 +81,8 @@ llvm::Expected<nlohmann::ordered_json> readManifest(const std::string &path) {
 
 bool isPackage(const std::string &path) {
   return llvm::sys::fs::exists(path + "/manifest.json") ||
-         (llvm::StringRef(path).ends_with(".qplan") && !llvm::sys::fs::exists(path + "/config.json"));
+         (llvm::StringRef(path).ends_with(".qplan") &&
+          !llvm::sys::fs::exists(path + "/config.json"));
 }
 
 double numberOr(const nlohmann::ordered_json &object, const char *key, double fallback) {

@@ -62,9 +62,7 @@ double measureReadRate(const LoadedPlan &plan) {
   auto *words = static_cast<Words *>(memory);
   auto sliceWords = int64_t(slice / sizeof(Words));
   std::vector<uint64_t> sums(size_t(slices), 0);
-  plan.parallel(slices, [&](int64_t i) {
-    std::memset(words + i * sliceWords, int(i + 1), slice);
-  });
+  plan.parallel(slices, [&](int64_t i) { std::memset(words + i * sliceWords, int(i + 1), slice); });
   double best = 0;
   Stopwatch all;
   // Several rounds, for other programs disturb them; a slow machine gets fewer.

@@ -22,6 +22,13 @@ void print(llvm::StringRef text) {
     firstProblem = errno ? errno : EIO;
 }
 
+bool printNow(llvm::StringRef text) {
+  print(text);
+  if (std::fflush(stdout) != 0 && !firstProblem)
+    firstProblem = errno ? errno : EIO;
+  return firstProblem == 0;
+}
+
 void printJson(const nlohmann::ordered_json &object) {
   print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }

@@ -18,6 +18,9 @@ namespace qplan {
 /// Writes `text` to stdout; what failed is kept for flushOutput.
 void print(llvm::StringRef text);
 
+/// As print, and sends it to its reader at once. False when nobody reads any more.
+bool printNow(llvm::StringRef text);
+
 /// Writes `object` as one indented JSON object and a newline. Text that is no UTF-8 is mended.
 void printJson(const nlohmann::ordered_json &object);
 

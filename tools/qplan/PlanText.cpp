@@ -62,8 +62,8 @@ llvm::Expected<std::vector<int32_t>> PlanText::encodeChat(const std::string &sys
   std::string json = config.dump();
   qplan_chat_template *chat = nullptr;
   std::string name = location + ": chat template";
-  if (int status = qplan_chat_template_from_config(json.data(), json.size(), name.c_str(), &chat,
-                                                   &error))
+  if (int status =
+          qplan_chat_template_from_config(json.data(), json.size(), name.c_str(), &chat, &error))
     return runtimeError(status, error.message);
   std::vector<qplan_chat_message> messages;
   if (!system.empty())
@@ -82,8 +82,8 @@ llvm::Expected<std::vector<int32_t>> PlanText::encodeChat(const std::string &sys
 }
 
 std::vector<int32_t> PlanText::stopIds() const {
-  std::vector<std::string> names = {"<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>",
-                                    "<|endoftext|>", "<|end|>"};
+  std::vector<std::string> names = {"<|im_end|>",    "<|eot_id|>",    "<|end_of_text|>",
+                                    "<end_of_turn>", "<|endoftext|>", "<|end|>"};
   if (config.is_object() && config.contains("eos_token")) {
     const auto &end = config["eos_token"];
     std::string name = end.is_string() ? end.get<std::string>() : textOr(end, "content");

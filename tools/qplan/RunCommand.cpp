@@ -62,8 +62,8 @@ public:
     std::vector<const char *> strings;
     for (const std::string &stop : stops)
       strings.push_back(stop.c_str());
-    qplan_stop_v1 stop = {sizeof(qplan_stop_v1), nullptr, 0, strings.data(), strings.size(),
-                          QPLAN_DECODE_SKIP_SPECIAL};
+    qplan_stop_v1 stop = {sizeof(qplan_stop_v1), nullptr,        0,
+                          strings.data(),        strings.size(), QPLAN_DECODE_SKIP_SPECIAL};
     qplan_text_error error = {};
     qplan_text_stream *stream = nullptr;
     if (int status = qplan_text_stream_create(text->get(), &stop, &stream, &error))
@@ -72,11 +72,11 @@ public:
     return out;
   }
 
-  /// True when a stop text has ended the stream.
+  /// True when a stop text has ended the stream, or nobody reads it any more.
   llvm::Expected<bool> push(int32_t id, std::string &all) {
     if (!stream) {
       emit((all.empty() ? "" : " ") + std::to_string(id), all);
-      return false;
+      return abandoned;
     }
     qplan_text_error error = {};
     const char *text = nullptr;
@@ -85,7 +85,7 @@ public:
     if (int status = qplan_text_stream_push(stream.get(), id, &text, &size, &stopped, &error))
       return runtimeError(status, error.message);
     emit(llvm::StringRef(text, size), all);
-    return stopped != 0;
+    return stopped != 0 || abandoned;
   }
 
   llvm::Error finish(std::string &all) {
@@ -106,13 +106,12 @@ private:
   };
   void emit(llvm::StringRef text, std::string &all) {
     all += text.str();
-    if (show && !text.empty()) {
-      print(text);
-      std::fflush(stdout);
-    }
+    if (show && !text.empty() && !printNow(text))
+      abandoned = true;
   }
   std::unique_ptr<qplan_text_stream, StreamDeleter> stream;
   bool show = true;
+  bool abandoned = false; ///< nobody reads any more
 };
 
 /// The prompt's text: --prompt, --prompt-file, or what stdin holds.
@@ -122,11 +121,13 @@ llvm::Expected<std::string> promptText(const RunArguments &arguments) {
   if (!arguments.promptFile.empty())
     return readTextFile(arguments.promptFile);
   if (::isatty(0))
-    return usageError("there is no prompt: give --prompt TEXT, --prompt-file FILE, or a text on stdin");
+    return usageError(
+        "there is no prompt: give --prompt TEXT, --prompt-file FILE, or a text on stdin");
   return readTextFile("-");
 }
 
-llvm::Expected<std::vector<int32_t>> promptIds(const RunArguments &arguments, const PlanText *text) {
+llvm::Expected<std::vector<int32_t>> promptIds(const RunArguments &arguments,
+                                               const PlanText *text) {
   if (!arguments.ids.empty())
     return parseIds(arguments.ids);
   auto prompt = promptText(arguments);
@@ -276,31 +277,46 @@ llvm::Error run(const RunArguments &arguments) {
 
 void addRunCommand(CLI::App &app, Action &action) {
   CLI::App *command = app.add_subcommand("run", "Continue a prompt, or answer in a chat");
-  command->footer("Examples:\n"
-                  "  qplan run m.qplan --prompt \"The capital of France is\" -n 64\n"
-                  "  qplan run m.qplan --chat --prompt \"Why is the sky blue?\" --temperature 0.7 --seed 1\n"
-                  "  qplan run m.qplan --ids 1,15,7 -n 8        token ids in, for plans without tokenizer\n"
-                  "A plan holds native code and runs with your rights: run only plans you trust.");
+  command->footer(
+      "Examples:\n"
+      "  qplan run m.qplan --prompt \"The capital of France is\" -n 64\n"
+      "  qplan run m.qplan --chat --prompt \"Why is the sky blue?\" --temperature 0.7 --seed 1\n"
+      "  qplan run m.qplan --ids 1,15,7 -n 8        token ids in, for plans without tokenizer\n"
+      "A plan holds native code and runs with your rights: run only plans you trust.");
   auto a = std::make_shared<RunArguments>();
   command->add_option("PLAN", a->plan, "The plan (m.qplan)")->required();
   command->add_option("--prompt", a->prompt, "Text to continue (default: stdin)");
-  command->add_option("--prompt-file", a->promptFile, "File with the text to continue")->type_name("FILE");
+  command->add_option("--prompt-file", a->promptFile, "File with the text to continue")
+      ->type_name("FILE");
   command->add_option("--ids", a->ids, "Token ids to continue, such as 1,15,7");
-  command->add_option("-n,--tokens", a->count, "Most new tokens (default 128)")->type_name("N")
+  command->add_option("-n,--tokens", a->count, "Most new tokens (default 128)")
+      ->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
   command->add_flag("--chat", a->chat, "Put the prompt into the checkpoint's chat template");
   command->add_option("--system", a->system, "System message of the chat");
-  command->add_option("--temperature", a->sampling.temperature, "Randomness; 0 (default): the likeliest token")->type_name("T")
-      ->check(CLI::Range(0.0f, 100.0f))->group("Sampling");
-  command->add_option("--top-k", a->sampling.top_k, "Keep the K likeliest tokens; 0: all")->type_name("K")
-      ->check(CLI::NonNegativeNumber)->group("Sampling");
-  command->add_option("--top-p", a->sampling.top_p, "Keep the likeliest tokens up to this sum")->type_name("P")
-      ->check(CLI::Range(0.0f, 1.0f))->group("Sampling");
-  command->add_option("--seed", a->sampling.seed, "Same seed, same answer")->type_name("S")->group("Sampling");
+  command
+      ->add_option("--temperature", a->sampling.temperature,
+                   "Randomness; 0 (default): the likeliest token")
+      ->type_name("T")
+      ->check(CLI::Range(0.0f, 100.0f))
+      ->group("Sampling");
+  command->add_option("--top-k", a->sampling.top_k, "Keep the K likeliest tokens; 0: all")
+      ->type_name("K")
+      ->check(CLI::NonNegativeNumber)
+      ->group("Sampling");
+  command->add_option("--top-p", a->sampling.top_p, "Keep the likeliest tokens up to this sum")
+      ->type_name("P")
+      ->check(CLI::Range(0.0f, 1.0f))
+      ->group("Sampling");
+  command->add_option("--seed", a->sampling.seed, "Same seed, same answer")
+      ->type_name("S")
+      ->group("Sampling");
   command->add_option("--stop", a->stops, "End before this text; may be repeated")
-      ->expected(1)->take_all();
+      ->expected(1)
+      ->take_all();
   command->add_flag("--ignore-eos", a->ignoreEnd, "Go on after an end token");
-  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")->type_name("N")
+  command->add_option("--threads", a->threads, "Threads (default: the cores allowed)")
+      ->type_name("N")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--untrusted", a->untrusted, "Refuse to load native code");
   command->add_flag("--json", a->json, "Print one JSON object at the end: text, ids, timings");

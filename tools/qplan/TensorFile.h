@@ -56,7 +56,8 @@ struct TensorToWrite {
 };
 
 /// The bytes of `values`.
-template <typename T> llvm::ArrayRef<uint8_t> bytesOf(const std::vector<T> &values) {
+template <typename T>
+llvm::ArrayRef<uint8_t> bytesOf(const std::vector<T> &values) {
   return {reinterpret_cast<const uint8_t *>(values.data()), values.size() * sizeof(T)};
 }
 

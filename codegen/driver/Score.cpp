@@ -33,6 +33,10 @@ namespace {
 constexpr llvm::StringLiteral allTreatments =
     "int4_g128@mse,int4_g64@mse,int4_g32@mse,int4_g32_asym@mse,int8,bf16";
 
+/// Text on which divergences are measured: enough to rank sites, as short as that allows,
+/// since it is run once for each group.
+constexpr int64_t scoringWindows = 2, scoringLength = 256;
+
 /// Sites that get one treatment.
 struct SiteGroup {
   std::string name;
@@ -277,7 +281,8 @@ llvm::Error Compiler::choose() {
       return usageError("--statistics {}: holds no scores for {}; give --calib TEXT to measure "
                         "them",
                         options.statistics, measuredName);
-    auto all = calibrationWindows(*source, options.calibration, 2, options.length, nullptr);
+    auto all = calibrationWindows(*source, options.calibration, scoringWindows,
+                                  std::min(options.length, scoringLength), nullptr);
     if (!all)
       return all.takeError();
     windows = std::move(*all);

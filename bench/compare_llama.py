@@ -21,9 +21,9 @@ ROWS = {
     "Q8_0": ("Q8_0", "Q8_0", []),
     "Q4_0": ("Q4_0", "Q4_0", []),
     "Q4_1": ("Q4_1", "Q4_1", []),
-    "int8a8": ("Q8_0", "F16", ["--quant", "int8a8", "--sites", "layers+lm_head"]),
-    "int4_g64a8": ("Q4_0", "F16", ["--quant", "int4_g64a8", "--sites", "layers+lm_head"]),
-    "int4_g32a8": ("Q4_0", "F16", ["--quant", "int4_g32a8", "--sites", "layers+lm_head"]),
+    "int8a8": ("Q8_0", "F16", ["--quant", "int8a8", "--sites", "layers+lm_head+embedding"]),
+    "int4_g64a8": ("Q4_0", "F16", ["--quant", "int4_g64a8", "--sites", "layers+lm_head+embedding"]),
+    "int4_g32a8": ("Q4_0", "F16", ["--quant", "int4_g32a8", "--sites", "layers+lm_head+embedding"]),
 }
 
 

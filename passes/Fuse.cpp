@@ -39,7 +39,7 @@ Value packedUnder(Value value) {
 /// are codes, and one group is a whole number of the other's.
 bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
   const FormatInfo &w = formatInfo(weight), &a = formatInfo(rows);
-  if (!w.isInteger() || !a.isInteger() || a.perTensor)
+  if (!w.isInteger() || !a.isInteger())
     return false;
   int64_t weightGroup = w.groupColumns ? w.groupColumns : columns;
   int64_t rowGroup = a.groupColumns ? a.groupColumns : columns;
@@ -69,6 +69,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       packOperands(block);
       stackLinears(block);
       absorbResiduals(block);
+      eraseDead(block); // a dequantize that nobody reads is no reader
       packResults(block);
       eraseDead(block);
     }

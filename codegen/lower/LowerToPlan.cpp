@@ -28,6 +28,10 @@ struct LowerToPlanPass : qplan::impl::LowerToPlanBase<LowerToPlanPass> {
     ModuleOp module = getOperation();
     auto functions = llvm::to_vector(module.getOps<func::FuncOp>());
     for (func::FuncOp function : functions) {
+      if (!llvm::hasSingleElement(function.getBody())) {
+        function.emitError("qp-to-plan needs a function of one block");
+        return signalPassFailure();
+      }
       PlanSizes sizes{maxTokens, pageTokens};
       if (failed(PlanLowering(module, function, sizes).run()))
         return signalPassFailure();

@@ -17,6 +17,13 @@ PlanLowering::PlanLowering(ModuleOp module, func::FuncOp function, PlanSizes siz
 LogicalResult PlanLowering::run() {
   if (!model)
     return module.emitError("qp-to-plan needs the module attribute `qp.model` that import writes");
+  for (StringRef key : {"vocabulary", "hidden", "context", "layers"})
+    if (!model.getAs<IntegerAttr>(key))
+      return module.emitError() << "the module attribute `qp.model` lacks the number `" << key
+                                << "`";
+  for (StringRef key : {"name", "kv_format"})
+    if (!model.getAs<StringAttr>(key))
+      return module.emitError() << "the module attribute `qp.model` lacks the text `" << key << "`";
   auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   StringRef kvFormat = model.getAs<StringAttr>("kv_format").getValue();
   auto kv = parseFormat(kvFormat);
@@ -204,7 +211,9 @@ FailureOr<PackedPlace> PlanLowering::packedRows(Value value, int64_t weightGroup
                  {writer->whole("K", columns), writer->whole("ld", input.stride),
                   writer->whole("actGroup", place.group), writer->whole("sumGroup", place.sumGroup),
                   writer->whole("roundMode", place.roundMode), writer->whole("hasSmooth", 0),
-                  writer->whole("rows", place.rows)},
+                  writer->whole("rows", place.rows),
+                  writer->real("staticScale",
+                               quantize.getScale() ? quantize.getScale()->convertToDouble() : 0.0)},
                  {0}, {1, 2, 3}, value.getLoc());
   packed[{value, sumGroup}] = place;
   return place;

@@ -66,7 +66,8 @@ private:
   llvm::Error define(mlir::Operation *op, mlir::Value value, Rows rows);
   /// Defines `value` as what `source` is.
   llvm::Error alias(mlir::Value value, mlir::Value source) {
-    values[value] = values.find(source)->second;
+    auto rows = values.find(source)->second; // a copy: inserting moves the entries
+    values[value] = std::move(rows);
     return llvm::Error::success();
   }
   /// What remains of `rows` after storing them in `format`: encoded and decoded by its codec.

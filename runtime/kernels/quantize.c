@@ -7,6 +7,7 @@
 
 QK_KERNEL(quantize_q8) {
   QkQuantizer q = qkQuantizer(params[0], params[2], params[3], params[4]);
+  q.given = (float)qkDouble(params[7]);
   int64_t ld = params[1];
   QkRange rows = qkPart(qkRows(args, params[6]), index, count);
   for (int64_t row = rows.begin; row < rows.end; ++row) {

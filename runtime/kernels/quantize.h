@@ -37,11 +37,12 @@ QK_INLINE v16f qkValues(const QkSource *s, int64_t k, int64_t n) {
 
 typedef struct {
   int64_t K, Kp, actGroup, sumGroup, roundMode;
+  float given; /* scale known before; 0: from the values */
 } QkQuantizer;
 
 QK_INLINE QkQuantizer qkQuantizer(int64_t K, int64_t actGroup, int64_t sumGroup,
                                   int64_t roundMode) {
-  QkQuantizer q = {K, qkAlign64(K), qkMin(actGroup, K), qkMin(sumGroup, K), roundMode};
+  QkQuantizer q = {K, qkAlign64(K), qkMin(actGroup, K), qkMin(sumGroup, K), roundMode, 0.0f};
   return q;
 }
 
@@ -109,7 +110,9 @@ QK_INLINE void qkQuantizeRow(const QkQuantizer *q, const QkSource *source, int64
   int32_t *sums = (int32_t *)buffers[2] + row * qkCeilDiv(q->K, q->sumGroup);
   QK_NOUNROLL for (int64_t begin = 0, g = 0; begin < q->K; begin += q->actGroup, ++g) {
     int64_t end = q->K % q->actGroup == 0 ? begin + q->actGroup : qkMin(begin + q->actGroup, q->K);
-    QkStep step = qkStepOf(q->roundMode, qkLargest(source, q->roundMode, begin, end));
+    QkStep step = {q->given, 1.0f / q->given, q->given};
+    if (q->given == 0)
+      step = qkStepOf(q->roundMode, qkLargest(source, q->roundMode, begin, end));
     scales[g] = step.stored;
     for (int64_t from = begin; from < end; from += q->sumGroup) {
       int64_t to = qkMin(from + q->sumGroup, end);

@@ -105,6 +105,23 @@ KERNEL_TEST(QuantizeQ8, GivesTheCodesOfItsDefinition) {
       }
 }
 
+KERNEL_TEST(QuantizeQ8, SaturatesAtAGivenScale) {
+  std::vector<float> input(32, 0.0f);
+  input[0] = 200, input[1] = -200, input[2] = 2.5f, input[3] = 0.26f;
+  Memory in(input);
+  Outputs out(1, 32, 32, 32);
+  Launch launch("quantize_q8", 1);
+  launch.params = {{"K", 32}, {"ld", 32}, {"actGroup", 32}, {"sumGroup", 32}};
+  launch.params["staticScale"] = doubleBits(0.5);
+  launch.buffers = {&in, &out.codes, &out.scales, &out.sums};
+  launch.run(level);
+  const int8_t want[4] = {127, -127, 5, 1};
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(out.codes.as<int8_t>()[i], want[i]) << "column " << i;
+  EXPECT_EQ(out.scales.as<float>()[0], 0.5f);
+  EXPECT_EQ(out.sums.as<int32_t>()[0], 6);
+}
+
 KERNEL_TEST(QuantizeQ8, RoundsTiesAsTheModeSays) {
   // The largest is 127, so that codes are the values: ties are visible.
   std::vector<float> input(32, 0.0f);

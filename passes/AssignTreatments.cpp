@@ -162,6 +162,11 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
       return usageError("site {}: weights can be read from {}, but this version does not "
                         "quantize to it; `qplan formats` lists those it does",
                         site.name, info.name);
+    if (treatment.method == Method::Mse && info.family == CodecFamily::Ggml &&
+        treatment.weight != site.stored)
+      return usageError("site {}: {} is written by GGML's own rule, which has no search; leave out "
+                        "@mse, or choose int8_g32, int4_g32 or another format of ours",
+                        site.name, info.name);
     if (auto bytes = rowBytes(treatment.weight, site.columns); !bytes)
       return usageError("site {}: {}", site.name, llvm::toString(bytes.takeError()));
     if (treatment.activation)

@@ -56,17 +56,16 @@ llvm::Error Evaluator::dispatch(Operation *op) {
   return llvm::TypeSwitch<Operation *, llvm::Error>(op)
       .Case<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp, qp::ObserveOp, qp::EmbeddingOp,
             qp::PositionEmbeddingOp, qp::RmsNormOp, qp::LayerNormOp, qp::LinearOp,
-            qp::FusedLinearOp, qp::RopeOp, qp::AttentionOp, qp::AddOp, qp::PointwiseOp,
-            qp::GatedOp, qp::ScaleOp, qp::SoftcapOp, qp::ScaleColumnsOp, qp::SelectRowsOp,
-            qp::RouteOp, qp::ExpertLinearOp, qp::CombineOp>([&](auto o) { return eval(o); })
+            qp::FusedLinearOp, qp::RopeOp, qp::AttentionOp, qp::AddOp, qp::PointwiseOp, qp::GatedOp,
+            qp::ScaleOp, qp::SoftcapOp, qp::ScaleColumnsOp, qp::SelectRowsOp, qp::RouteOp,
+            qp::ExpertLinearOp, qp::CombineOp>([&](auto o) { return eval(o); })
       .Default([](Operation *o) { return evalError(o, "has no meaning in the qp dialect"); });
 }
 
 void Evaluator::release(Operation *op) {
   for (Value operand : op->getOperands())
-    if (llvm::all_of(operand.getUsers(), [&](Operation *user) {
-          return user == op || user->isBeforeInBlock(op);
-        }))
+    if (llvm::all_of(operand.getUsers(),
+                     [&](Operation *user) { return user == op || user->isBeforeInBlock(op); }))
       values.erase(operand);
 }
 

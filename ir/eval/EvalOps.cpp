@@ -47,8 +47,7 @@ double activation(qp::Activation function, double x) {
   case qp::Activation::Silu:
     return x / (1 + std::exp(-x));
   case qp::Activation::GeluTanh:
-    return 0.5 * x *
-           (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
   case qp::Activation::GeluErf:
     return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
   case qp::Activation::Relu:
@@ -151,8 +150,8 @@ llvm::Error Evaluator::eval(qp::LayerNormOp op) {
   const Rows *beta = op.getBeta() ? &in(op.getBeta()) : nullptr;
   if (auto error = expect(op, "entries of gamma", x.columns, int64_t(gamma.values.size())))
     return error;
-  if (auto error = expect(op, "entries of beta", x.columns,
-                          beta ? int64_t(beta->values.size()) : x.columns))
+  if (auto error =
+          expect(op, "entries of beta", x.columns, beta ? int64_t(beta->values.size()) : x.columns))
     return error;
   double epsilon = op.getEpsilon().convertToDouble();
   double offset = op.getGammaOffset().convertToDouble();
@@ -299,9 +298,8 @@ llvm::Error Evaluator::eval(qp::AddOp op) {
 
 /// y = function(x).
 llvm::Error Evaluator::eval(qp::PointwiseOp op) {
-  return define(op, op.getResult(), map(in(op.getInput()), [&](double x) {
-                  return activation(op.getFunction(), x);
-                }));
+  return define(op, op.getResult(),
+                map(in(op.getInput()), [&](double x) { return activation(op.getFunction(), x); }));
 }
 
 /// y = function(gate) * up.

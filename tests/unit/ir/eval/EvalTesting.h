@@ -23,9 +23,7 @@ namespace qplan::test {
 
 using Sequences = std::vector<std::vector<int32_t>>;
 
-inline std::string inputPath(const std::string &name) {
-  return QPLAN_TEST_INPUTS "/" + name;
-}
+inline std::string inputPath(const std::string &name) { return QPLAN_TEST_INPUTS "/" + name; }
 
 /// Zoo folders, by name.
 inline std::vector<std::string> zooFolders() {

@@ -14,8 +14,8 @@ protected:
   /// Evaluates the body of @forward over `ids`; weights come from zoo/llama_gqa and blobs.
   llvm::Expected<EvalRows> eval(const std::string &body, const Sequences &ids,
                                 const std::string &width = "4") {
-    std::string text = "func.func @forward(%ids: tensor<?xi32>) -> tensor<?x" + width + "xf32> {\n" +
-                       body + "}\n";
+    std::string text =
+        "func.func @forward(%ids: tensor<?xi32>) -> tensor<?x" + width + "xf32> {\n" + body + "}\n";
     auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     if (!module)
       return llvm::createStringError("does not parse");
@@ -67,7 +67,8 @@ TEST_F(EvalOps, EmbeddingTakesRowsOfEverySequence) {
 }
 
 TEST_F(EvalOps, PositionsStartAnewInEachSequence) {
-  std::string body = rows({0, 0, 0, 0}) + weight("p", {3, 4}, {9, 9, 9, 9, 1, 1, 1, 1, 2, 2, 2, 2}) +
+  std::string body = rows({0, 0, 0, 0}) +
+                     weight("p", {3, 4}, {9, 9, 9, 9, 1, 1, 1, 1, 2, 2, 2, 2}) +
                      "%y = qp.position_embedding %x, %p {offset = 1 : i64} : tensor<?x4xf32>, "
                      "tensor<3x4xf32>\n" +
                      returnY;
@@ -118,16 +119,17 @@ TEST_F(EvalOps, StaticScalesSaturate) {
 }
 
 TEST_F(EvalOps, TiesOfTheRouterGoToTheLowerExpert) {
-  std::string body = rows({1, 3, 3, 1}) +
-                     "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
-                     "tensor<?x2xf32>, tensor<?x2xi32>\n" +
-                     weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
-                     weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
-                     "%s = qp.expert_linear %x, %r, [%e0, %e1, %e2, %e3] {site = \"e\"} : "
-                     "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>, "
-                     "tensor<4x4xf32>, tensor<4x4xf32>] -> tensor<?x4xf32>\n"
-                     "%y = qp.combine %s, %w : tensor<?x4xf32>, tensor<?x2xf32> -> tensor<?x4xf32>\n" +
-                     returnY;
+  std::string body =
+      rows({1, 3, 3, 1}) +
+      "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
+      "tensor<?x2xf32>, tensor<?x2xi32>\n" +
+      weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
+      weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
+      "%s = qp.expert_linear %x, %r, [%e0, %e1, %e2, %e3] {site = \"e\"} : "
+      "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>, "
+      "tensor<4x4xf32>, tensor<4x4xf32>] -> tensor<?x4xf32>\n"
+      "%y = qp.combine %s, %w : tensor<?x4xf32>, tensor<?x2xf32> -> tensor<?x4xf32>\n" +
+      returnY;
   // Experts 1 and 2 with halves: (1 + 2) / 2 times the sum 8 of the row.
   EXPECT_EQ(values(body, {{0}}), Floats({12, 12, 12, 12}));
 }
@@ -135,12 +137,12 @@ TEST_F(EvalOps, TiesOfTheRouterGoToTheLowerExpert) {
 TEST_F(EvalOps, WindowsHideOldKeys) {
   // All scores are equal: the result is the mean of the values that are seen.
   auto attention = [&](const std::string &window) {
-    return values(rows({0, 0, 0, 0, 3, 3, 3, 3, 6, 6, 6, 6}) +
-                      "%y = qp.attention %x, %x, %x {layer = 0 : i64, heads = 1 : i64, kv_heads = 1 "
-                      ": i64, head_dim = 4 : i64, scale = 0.0 : f64, window = " +
-                      window + " : i64} : tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x4xf32>\n" +
-                      returnY,
-                  {{0, 1, 2}, {2}});
+    return values(
+        rows({0, 0, 0, 0, 3, 3, 3, 3, 6, 6, 6, 6}) +
+            "%y = qp.attention %x, %x, %x {layer = 0 : i64, heads = 1 : i64, kv_heads = 1 "
+            ": i64, head_dim = 4 : i64, scale = 0.0 : f64, window = " +
+            window + " : i64} : tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x4xf32>\n" + returnY,
+        {{0, 1, 2}, {2}});
   };
   EXPECT_EQ(attention("0"), Floats({0, 0, 0, 0, 1.5f, 1.5f, 1.5f, 1.5f, 3, 3, 3, 3, 6, 6, 6, 6}));
   EXPECT_EQ(attention("2"),
@@ -169,22 +171,23 @@ TEST_F(EvalOps, UnknownOpsAreRefusedWithTheirLocation) {
   std::string body = rows({1, 2, 3, 4}) +
                      "%y = func.call @other(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> "
                      "loc(\"layers.7\")\n" +
-                     returnY + "}\nfunc.func private @other(tensor<?x4xf32>) -> tensor<?x4xf32>\n"
-                               "func.func @more() {\nreturn\n";
+                     returnY +
+                     "}\nfunc.func private @other(tensor<?x4xf32>) -> tensor<?x4xf32>\n"
+                     "func.func @more() {\nreturn\n";
   EXPECT_EQ(messageOf(eval(body, {{0}})),
             "loc(\"layers.7\"): `func.call` has no meaning in the qp dialect");
 }
 
 TEST_F(EvalOps, WeightsOfAnotherShapeAreRefused) {
-  std::string body = "%w = qp.weight \"model.norm.weight\" : tensor<65xf32>\n" +
-                     rows({1, 2, 3, 4}) + returnX;
+  std::string body =
+      "%w = qp.weight \"model.norm.weight\" : tensor<65xf32>\n" + rows({1, 2, 3, 4}) + returnX;
   EXPECT_NE(messageOf(eval(body, {{0}})).find("gives [64], the type says [65]"), std::string::npos);
 }
 
 TEST_F(EvalOps, SharedScalesOfRowsMustBeGiven) {
-  std::string body =
-      rows({1, 2, 3, 4}) +
-      "%q = qp.quantize %x : tensor<?x4xf32> -> !qp.packed<?x4, int8_tensor>\n" + returnX;
+  std::string body = rows({1, 2, 3, 4}) +
+                     "%q = qp.quantize %x : tensor<?x4xf32> -> !qp.packed<?x4, int8_tensor>\n" +
+                     returnX;
   EXPECT_NE(messageOf(eval(body, {{0}})).find("needs the attribute `scale`"), std::string::npos);
 }
 

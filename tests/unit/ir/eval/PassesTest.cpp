@@ -100,8 +100,9 @@ TEST_P(Passes, SmoothingAloneChangesNothing) {
   options.quant = "int8a8@smoothquant";
   model.apply(createAssignTreatments(inputs, options), createFoldSmoothQuant(inputs));
   bool smoothed = false;
-  model.module->walk([&](qp::WeightOp op) { smoothed |= op.getSource().contains("blob:") ||
-                                                         op.getSource().contains("|scale_"); });
+  model.module->walk([&](qp::WeightOp op) {
+    smoothed |= op.getSource().contains("blob:") || op.getSource().contains("|scale_");
+  });
   EXPECT_TRUE(smoothed);
   EXPECT_LE(distance(model.run(golden.ids).values, golden.logits), 1e-4);
 }

@@ -20,6 +20,10 @@
 #include <llvm/TargetParser/Triple.h>
 #include <map>
 #include <optional>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace qplan {
 namespace {
@@ -30,6 +34,8 @@ struct Architecture {
   llvm::StringRef triple;
   llvm::StringRef oldest; ///< the CPU that code is generated for
   llvm::ArrayRef<llvm::StringRef> features;
+  /// Features that only kernels use: a plan needs them if its kernels do.
+  llvm::ArrayRef<llvm::StringRef> kernelFeatures;
 };
 
 // Features that LLVM's code generator uses by itself in code such as ours.
@@ -39,11 +45,13 @@ constexpr llvm::StringRef x86Features[] = {
     "avx2",         "avxvnni",     "avx512f",         "avx512cd",   "avx512bw",   "avx512dq",
     "avx512vl",     "avx512ifma",  "avx512vbmi",      "avx512vbmi2", "avx512vnni", "avx512bf16",
     "avx512bitalg", "avx512fp16",  "avx512vpopcntdq", "gfni"};
+constexpr llvm::StringRef x86KernelFeatures[] = {"amx-tile", "amx-int8"};
 constexpr llvm::StringRef armFeatures[] = {"fullfp16", "fp16fml", "dotprod", "rdm", "bf16",
                                            "i8mm"};
 const Architecture architectures[] = {
-    {"x86_64", "x86_64-unknown-linux-gnu", "x86-64", x86Features},
-    {"aarch64", "aarch64-unknown-linux-gnu", "generic", armFeatures}};
+    {"x86_64", "x86_64-unknown-linux-gnu", "x86-64", x86Features,
+     x86KernelFeatures},
+    {"aarch64", "aarch64-unknown-linux-gnu", "generic", armFeatures, {}}};
 
 /// LLVM's registry has the two architectures from the first use on.
 void initializeTargets() {
@@ -189,6 +197,19 @@ llvm::Expected<Target> makeTarget(const Architecture &arch, llvm::StringRef cpu,
   return target;
 }
 
+/// Linux saves the tile registers of AMX and lends them to those who ask. Sandboxes
+/// often show the processor's features but refuse this.
+bool systemGivesTiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long getSupported = 0x1021;
+  constexpr uint64_t tileData = uint64_t{1} << 18;
+  uint64_t supported = 0;
+  return syscall(SYS_arch_prctl, getSupported, &supported) == 0 && (supported & tileData);
+#else
+  return false;
+#endif
+}
+
 /// This machine: LLVM's name for the processor, less what a hypervisor hides.
 llvm::Expected<Target> makeHostTarget() {
   const Architecture *arch = hostArchitecture();
@@ -205,6 +226,8 @@ llvm::Expected<Target> makeHostTarget() {
   for (llvm::StringRef feature : arch->features)
     if (auto found = host.find(feature); found != host.end())
       changes.push_back({feature.str(), found->second});
+  for (llvm::StringRef feature : arch->kernelFeatures)
+    changes.push_back({feature.str(), host.lookup(feature) && systemGivesTiles()});
   return makeTarget(*arch, cpu, changes);
 }
 
@@ -252,7 +275,8 @@ llvm::Expected<Target> parseTarget(llvm::StringRef name) {
     if (!host)
       return host.takeError();
     cpu = host->cpu;
-    for (llvm::StringRef feature : arch->features)
+    for (llvm::StringRef feature : llvm::concat<const llvm::StringRef>(arch->features,
+                                                                       arch->kernelFeatures))
       changes.push_back({feature.str(), host->hasFeature(feature)});
   } else if (cpu.empty()) {
     cpu = arch->oldest.str();

@@ -39,7 +39,8 @@ struct Target {
 
 /// Reads a target name:
 ///   cpu                        this machine
-///   cpu:CPU, cpu:CPU+feature   this architecture; `+nofeature` takes one away
+///   cpu:CPU, cpu:CPU+feature   this architecture; `+nofeature` takes one away:
+///                              `cpu:sapphirerapids+noamx-int8` has the kernels without tiles
 ///   TRIPLE[:CPU[+feature]]     `x86_64-linux` or `aarch64-linux`, CPU default: the oldest
 /// CPU is an LLVM name (`znver5`, `neoverse-v1`) or a level (`x86-64-v3`). Unknown
 /// names are usage errors that tell the nearest known one.

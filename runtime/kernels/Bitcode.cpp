@@ -15,6 +15,7 @@
           ".byte 0\n.balign 16\n.text\n");                                                         \
   extern "C" const unsigned char symbol[], symbol##_end[];
 
+QPLAN_EMBED(qplan_bc_amx, "amx_x86_64")
 QPLAN_EMBED(qplan_bc_avx512vnni, "avx512vnni_x86_64")
 QPLAN_EMBED(qplan_bc_avx512, "avx512_x86_64")
 QPLAN_EMBED(qplan_bc_avx2, "avx2_x86_64")
@@ -29,6 +30,10 @@ static KernelBitcode entry(const char *level, const unsigned char *begin, const 
 
 extern "C" const KernelBitcode *qplan_kernel_bitcode(std::size_t *count) {
   static const KernelBitcode levels[] = {
+      entry("amx", qplan_bc_amx, qplan_bc_amx_end,
+            "+amx-tile,+amx-int8,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx2,+fma,"
+            "+f16c",
+            "x86_64", 512),
       entry("avx512vnni", qplan_bc_avx512vnni, qplan_bc_avx512vnni_end,
             "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx2,+fma,+f16c", "x86_64", 512),
       entry("avx512", qplan_bc_avx512, qplan_bc_avx512_end,

@@ -17,7 +17,7 @@
 /// "prefer-vector-width"="512" and "min-legal-vector-width"="512" (several CPU
 /// models prefer 256 bits otherwise, which halves the throughput).
 struct KernelBitcode {
-  const char *level;         ///< "avx512vnni", "avx512", "avx2", "neon", "portable"
+  const char *level;         ///< "amx", "avx512vnni", "avx512", "avx2", "neon", "portable"
   const unsigned char *data; ///< bitcode, `size` bytes, 16-byte aligned
   std::size_t size;
   const char *features; ///< LLVM features that the target must have: "+avx2,+fma" or ""

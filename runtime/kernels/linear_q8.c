@@ -115,12 +115,59 @@ QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
       dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, ahead, acc);
 }
 
+/* Units in the coarser of the two groups; 1 where both are the same. */
+QK_INLINE int64_t q8Inside(const Q8 *q) {
+  return qkCeilDiv(qkMax(q->actGroup, q->w.group), q->unit);
+}
+QK_INLINE int q8CoarseWeights(const Q8 *q) { return q->w.group > q->actGroup; }
+
+/* Scales and mins of a panel for one unit, where they are applied to each unit. */
+typedef struct {
+  v16f scale, min;
+} Q8Scales;
+
+QK_INLINE Q8Scales q8ScalesOf(const Q8 *q, const uint8_t *panel, int64_t u, int64_t outer) {
+  int coarse = q8CoarseWeights(q);
+  int64_t group = coarse ? outer : u;
+  Q8Scales s = {(v16f)1.0f, (v16f)0.0f};
+  if (!coarse)
+    s.scale = qkScale(&q->w, panel, group);
+  if (q->w.hasMin)
+    s.min = qkMinOf(&q->w, panel, group);
+  return s;
+}
+
+/* Adds the integer sum of unit u, in the outer group `outer`, to the row's total or to
+ * what has been summed of that group. */
+QK_INLINE void q8Add(const Q8 *q, const Q8Row *row, int64_t u, int64_t outer, Q8Scales s, v16i sum,
+                     v16f *total, v16f *part) {
+  int coarse = q8CoarseWeights(q), single = q8Inside(q) == 1;
+  v16f value = vtofloat(sum);
+  float d = row->scales[coarse || single ? u : outer];
+  if (coarse || single)
+    value *= d;
+  v16f *into = single ? total : part;
+  *into = coarse ? *into + value : vfma(value, s.scale, *into);
+  if (q->w.hasMin) {
+    float activations = (float)row->sums[u];
+    if (coarse)
+      *total = vfma(s.min, (v16f)(d * activations), *total);
+    else
+      *into = vfma(s.min, (v16f)(single ? d * activations : activations), *into);
+  }
+}
+
+/* Adds what was summed of an outer group of several units. */
+QK_INLINE v16f q8AddGroup(const Q8 *q, const Q8Row *row, int64_t outer, v16f scale, v16f part,
+                          v16f total) {
+  return vfma(part, q8CoarseWeights(q) ? scale : (v16f)row->scales[outer], total);
+}
+
 /* The outputs of np panels for `tile` rows. */
 QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t *const codes[2],
                       const Q8Row *rows, int tile, int np, int64_t ahead, v16f total[MaxTile][2]) {
-  int64_t outer = qkMax(q->actGroup, q->w.group);
-  int64_t inside = qkCeilDiv(outer, q->unit); /* units in an outer group */
-  int coarseWeights = q->w.group > q->actGroup;
+  int64_t inside = q8Inside(q);
+  int coarse = q8CoarseWeights(q);
   QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
   QK_NOUNROLL for (int64_t o = 0; o * inside < q->units; ++o) {
     int64_t first = o * inside;
@@ -130,40 +177,20 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t
     QK_NOUNROLL for (int64_t u = first; u < end; ++u) {
       v16i acc[MaxTile][2];
       dotUnit(q, codes, rows, u, tile, np, ahead, acc);
-      int64_t weightGroup = coarseWeights ? o : u, actGroup = coarseWeights ? u
-                                                              : inside == 1 ? u
-                                                                            : o;
       QK_UNROLL for (int p = 0; p < np; ++p) {
-        v16f scale = (v16f)1.0f, min = (v16f)0.0f;
-        if (ahead && !coarseWeights)
-          __builtin_prefetch(panels[p] + weightGroup * q->w.scaleBytes + ahead);
-        if (!coarseWeights)
-          scale = qkScale(&q->w, panels[p], weightGroup);
-        if (q->w.hasMin)
-          min = qkMinOf(&q->w, panels[p], weightGroup);
-        QK_UNROLL for (int t = 0; t < tile; ++t) {
-          v16f value = vtofloat(acc[t][p]);
-          float d = rows[t].scales[actGroup];
-          if (coarseWeights || inside == 1)
-            value *= d;
-          v16f *into = inside == 1 ? &total[t][p] : &part[t][p];
-          *into = coarseWeights ? *into + value : vfma(value, scale, *into);
-          if (q->w.hasMin) {
-            float sum = (float)rows[t].sums[u];
-            if (coarseWeights)
-              total[t][p] = vfma(min, (v16f)(d * sum), total[t][p]);
-            else
-              *into = vfma(min, (v16f)(inside == 1 ? d * sum : sum), *into);
-          }
-        }
+        if (ahead && !coarse)
+          __builtin_prefetch(panels[p] + u * q->w.scaleBytes + ahead);
+        Q8Scales scales = q8ScalesOf(q, panels[p], u, o);
+        QK_UNROLL for (int t = 0; t < tile; ++t)
+            q8Add(q, &rows[t], u, o, scales, acc[t][p], &total[t][p], &part[t][p]);
       }
     }
     if (inside == 1)
       continue;
     QK_UNROLL for (int p = 0; p < np; ++p) {
-      v16f scale = coarseWeights ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
+      v16f scale = coarse ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
       QK_UNROLL for (int t = 0; t < tile; ++t) total[t][p] =
-          vfma(part[t][p], coarseWeights ? scale : (v16f)rows[t].scales[o], total[t][p]);
+          q8AddGroup(q, &rows[t], o, scale, part[t][p], total[t][p]);
     }
   }
 }
@@ -197,6 +224,14 @@ QK_INLINE Q8Panels q8PanelsAt(const Q8 *q, const uint8_t *matrix, int64_t panel)
   return p;
 }
 
+/* Row i of the product as q8Tile reads it; `starts` as in Q8Row. */
+QK_INLINE Q8Row q8Row(const Q8 *q, const Q8Input *x, int64_t slot, const int32_t *starts) {
+  int64_t row = slot / x->inDivisor;
+  Q8Row r = {x->codes + row * q->Kp, x->scales + row * q->actGroups, x->sums + row * q->sumGroups,
+             starts};
+  return r;
+}
+
 /* Rows [first, first + tile); `starts` (of the first) as in Q8Row. */
 QK_INLINE void q8Rows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const QkSink *sink,
                       int64_t first, const int32_t *starts, int tile, int np) {
@@ -205,11 +240,7 @@ QK_INLINE void q8Rows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const Qk
   v16f total[MaxTile][2];
   QK_UNROLL for (int t = 0; t < tile; ++t) {
     slots[t] = x->in ? x->in[first + t] : first + t;
-    int64_t row = slots[t] / x->inDivisor;
-    rows[t].codes = x->codes + row * q->Kp;
-    rows[t].scales = x->scales + row * q->actGroups;
-    rows[t].sums = x->sums + row * q->sumGroups;
-    rows[t].starts = starts ? starts + t * q->units : 0;
+    rows[t] = q8Row(q, x, slots[t], starts ? starts + t * q->units : 0);
   }
   q8Tile(q, p->scales, p->codes, rows, tile, np, p->ahead, total);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
@@ -231,22 +262,41 @@ QK_INLINE void fillStarts(const Q8 *q, const Q8Input *x, int64_t first, int64_t 
   }
 }
 
-/* The 4-bit codes of a panel as 8-bit codes: the low nibbles of a step are its first
- * four columns, the high nibbles the next four. */
-QK_INLINE void unpackPanel(const Q8 *q, const uint8_t *codes, uint8_t *out) {
-  QK_NOUNROLL for (int64_t step = 0; step < qkCeilDiv(q->w.K, 8); ++step) {
-    v16u word = vloadu(codes + step * 64);
-    v16u low = word & 0x0f0f0f0fu, high = (word >> 4) & 0x0f0f0f0fu;
-    __builtin_memcpy(out + step * 128, &low, 64);
-    __builtin_memcpy(out + step * 128 + 64, &high, 64);
-  }
+/* Eight columns of 4-bit codes as two steps of 8-bit codes: the low nibbles are the
+ * first four columns, the high nibbles the next four. */
+QK_INLINE void unpackStep(const uint8_t *codes, uint8_t *out) {
+  v16u word = vloadu(codes);
+  v16u low = word & 0x0f0f0f0fu, high = (word >> 4) & 0x0f0f0f0fu;
+  __builtin_memcpy(out, &low, 64);
+  __builtin_memcpy(out + 64, &high, 64);
 }
+
+QK_INLINE void unpackPanel(const Q8 *q, const uint8_t *codes, uint8_t *out) {
+  QK_NOUNROLL for (int64_t step = 0; step < qkCeilDiv(q->w.K, 8); ++step)
+      unpackStep(codes + step * 64, out + step * 128);
+}
+
+#if defined(__AMX_INT8__)
+#include "amx.h"
+#else
+/* Without AMX no unit has tiles. */
+enum { AmxMostRows = MaxTile, AmxMostUnits = 0 };
+QK_INLINE int64_t amxColumns(const Q8 *q) { return 0; }
+QK_INLINE void amxBegin(const Q8 *q) {}
+QK_INLINE void amxEnd(const Q8 *q) {}
+QK_INLINE int64_t amxRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const QkSink *sink,
+                          int64_t first, int64_t last, const int32_t *starts) {
+  return 0;
+}
+#endif
 
 /* A block of rows with two panels. Between tiles a slice of the next two panels is
  * prefetched, where `ahead` is set. */
 QK_INLINE void q8BlockRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const QkSink *sink,
                            int64_t first, int64_t last, const int32_t *starts, int ahead) {
-  int64_t slice = q->w.panelBytes * 2 / qkCeilDiv(last - first, MaxTile) + 64;
+  int amx = amxColumns(q) != 0;
+  int64_t tiles = qkCeilDiv(last - first, amx ? AmxMostRows : MaxTile);
+  int64_t slice = q->w.panelBytes * 2 / tiles + 64;
   const uint8_t *next = p->scales[0] + q->w.panelBytes * 2;
   QK_NOUNROLL for (int64_t row = first; row < last;) {
     const int32_t *at = starts + (row - first) * q->units;
@@ -254,7 +304,9 @@ QK_INLINE void q8BlockRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, con
       QK_NOUNROLL for (int64_t i = 0; i < slice; i += 64) __builtin_prefetch(next + i, 0, 2);
       next += slice;
     }
-    if (row + MaxTile <= last) {
+    if (amx && row + MaxTile < last) {
+      row += amxRows(q, p, x, sink, row, last, at);
+    } else if (row + MaxTile <= last) {
       q8Rows(q, p, x, sink, row, at, MaxTile, 2);
       row += MaxTile;
     } else if (row + 3 <= last) {
@@ -279,8 +331,13 @@ QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x,
   }
   int64_t bytes = unpack ? qkCeilDiv(q.w.K, 8) * 128 : 64;
   uint8_t unpacked[2][bytes] __attribute__((aligned(64)));
-  int64_t blockRows = qkMin(BlockRows, qkMax(1, BlockStarts / q.units / MaxTile) * MaxTile);
+  int64_t fit = BlockStarts / q.units / MaxTile * MaxTile;
+  int64_t least = q.units <= AmxMostUnits ? AmxMostRows : MaxTile;
+  int64_t blockRows = qkMin(BlockRows, qkMax(fit, least));
+  if (amxColumns(&q) && blockRows > AmxMostRows)
+    blockRows -= blockRows % AmxMostRows;
   int32_t starts[blockRows * q.units];
+  amxBegin(&q);
   QK_NOUNROLL for (int64_t block = begin; block < end; block += BlockPanels) {
     int64_t stop = qkMin(block + BlockPanels, end);
     QK_NOUNROLL for (int64_t first = firstRow; first < lastRow; first += blockRows) {
@@ -297,6 +354,7 @@ QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x,
       }
     }
   }
+  amxEnd(&q);
 }
 
 /* Pairs [begin, end) of panels for rows [first, last). */

@@ -68,6 +68,9 @@ TEST(Target, BestKernelsAreChosen) {
     return std::string(llvm::cantFail(chooseKernels(target))->level);
   };
   EXPECT_EQ(levelOf("x86_64-linux:znver5"), "avx512vnni");
+  for (const char *cpu : {"sapphirerapids", "emeraldrapids", "graniterapids"})
+    EXPECT_EQ(levelOf((std::string("x86_64-linux:") + cpu).c_str()), "amx");
+  EXPECT_EQ(levelOf("x86_64-linux:sapphirerapids+noamx-int8"), "avx512vnni");
   EXPECT_EQ(levelOf("x86_64-linux:x86-64-v4"), "avx512");
   EXPECT_EQ(levelOf("x86_64-linux:x86-64-v3"), "avx2");
   EXPECT_EQ(levelOf("x86_64-linux"), "portable");
@@ -82,6 +85,18 @@ TEST(Target, RequiredFeaturesIncludeThoseOfTheKernels) {
   for (const char *feature : {",avx2,", ",fma,"})
     EXPECT_NE(features.find(feature), std::string::npos) << features;
   EXPECT_EQ(features.find("avx512"), std::string::npos);
+}
+
+TEST(Target, TilesAreRequiredByKernelsThatUseThem) {
+  auto featuresOf = [](const char *name) {
+    Target target = llvm::cantFail(parseTarget(name));
+    return "," + requiredFeatures(target, *llvm::cantFail(chooseKernels(target))) + ",";
+  };
+  std::string with = featuresOf("x86_64-linux:sapphirerapids");
+  EXPECT_NE(with.find(",amx-tile,"), std::string::npos) << with;
+  EXPECT_NE(with.find(",amx-int8,"), std::string::npos) << with;
+  std::string without = featuresOf("x86_64-linux:sapphirerapids+noamx-int8");
+  EXPECT_EQ(without.find("amx"), std::string::npos) << without;
 }
 
 TEST(Target, ListStartsWithThisMachine) {

@@ -6,6 +6,15 @@
 //===----------------------------------------------------------------------===//
 #include "KernelTest.h"
 
+#ifdef QPLAN_HAS_amx
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#ifdef QPLAN_HAS_amx
+#define QPLAN_LEVEL amx
+#include "Levels.inc"
+#endif
 #ifdef QPLAN_HAS_avx512vnni
 #define QPLAN_LEVEL avx512vnni
 #include "Levels.inc"
@@ -27,9 +36,23 @@
 #include "Levels.inc"
 #endif
 
+#ifdef QPLAN_HAS_amx
+/// The processor has tile registers, and the system gives them to this process.
+static bool hasTiles() {
+  constexpr long requestPermission = 0x1023, tileData = 18;
+  return __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("x86-64-v4") &&
+         syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+}
+#endif
+
 const std::vector<Level> &kernelLevels() {
   static const std::vector<Level> levels = [] {
     std::vector<Level> found;
+#ifdef QPLAN_HAS_amx
+    if (hasTiles())
+      found.push_back({"amx", table_amx});
+#endif
 #ifdef QPLAN_HAS_avx512vnni
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("x86-64-v4"))
       found.push_back({"avx512vnni", table_avx512vnni});

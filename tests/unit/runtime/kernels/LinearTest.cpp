@@ -112,6 +112,55 @@ KERNEL_TEST(LinearQ8, MatchesTheSumInDouble) {
       checkQ8(level, c, T, seed++);
 }
 
+// Shapes for the blocks of rows: units of 32, of 64, of a whole row, groups of several
+// units in both directions, and 4-bit rows too wide to be unpacked at once.
+static const Case blockCases[] = {{50, 576, QK_U4, 32, QK_SCALE_F16, 0, 8, 32},
+                                  {33, 320, QK_U4, 64, QK_SCALE_F16, 1, 0, 64},
+                                  {20, 2112, QK_U4, 32, QK_SCALE_F16, 0, 8, 32},
+                                  {17, 2176, QK_U4, 2176, QK_SCALE_F32, 0, 8, 2176},
+                                  {48, 576, QK_U8, 32, QK_SCALE_F16, 0, 128, 32},
+                                  {20, 576, QK_U8, 576, QK_SCALE_F32, 0, 128, 576},
+                                  {36, 608, QK_U8, 608, QK_SCALE_F32, 1, 0, 32},
+                                  {36, 608, QK_U8, 608, QK_SCALE_F32, 0, 128, 608},
+                                  {20, 576, QK_U8, 64, QK_SCALE_F16, 1, 0, 256},
+                                  {20, 544, QK_U4, 32, QK_SCALE_F16, 1, 0, 256}};
+
+KERNEL_TEST(LinearQ8, MatchesTheSumInDoubleInBlocksOfRows) {
+  uint64_t seed = 100;
+  for (const Case &c : blockCases)
+    for (int64_t T : {16, 32, 39, 55, 137})
+      checkQ8(level, c, T, seed++);
+}
+
+/// The outputs of a product on one level.
+static std::vector<float> outputsOf(const Level &level, const Case &c, int64_t T) {
+  Random random(7);
+  Matrix w(random, c.N, c.K, c.element, c.group, c.scale, c.hasMin, c.offset);
+  int64_t sumGroup = std::min(c.group, c.actGroup);
+  Q8 x(random, T, c.K, c.actGroup, sumGroup);
+  Memory out(static_cast<size_t>(T * c.N * 4));
+  Launch launch("linear_q8", T);
+  w.describe(launch);
+  launch.params.insert({{"actGroup", c.actGroup},
+                        {"sumGroup", sumGroup},
+                        {"ldo", c.N},
+                        {"alpha", doubleBits(1)}});
+  launch.buffers = {&x.codes, &x.scales, &x.sums, &out};
+  launch.weights = {&w.packed};
+  launch.run(level);
+  return out.copy<float>();
+}
+
+KERNEL_TEST(LinearQ8, GivesTheBitsOfEveryOtherLevelThatFuses) {
+  const Level &best = kernelLevels().front();
+  if (level.name == best.name || std::string(level.name) == "portable")
+    return;
+  for (const Case &c : blockCases)
+    for (int64_t T : {6, 50})
+      EXPECT_EQ(outputsOf(level, c, T), outputsOf(best, c, T))
+          << "N " << c.N << " K " << c.K << " group " << c.group << " T " << T;
+}
+
 KERNEL_TEST(LinearQ8, IsExactAtTheExtremesOfCodes) {
   // All codes at their largest: an intermediate that saturates would show.
   for (int64_t element : {QK_U4, QK_U8}) {
@@ -275,7 +324,7 @@ static void checkExperts(const Level &level, bool quantized, bool slotInput, int
 }
 
 KERNEL_TEST(LinearExperts, GiveEachSlotTheProductOfItsExpert) {
-  for (int64_t T : {1, 4, 30})
+  for (int64_t T : {1, 4, 30, 130})
     for (bool quantized : {true, false})
       for (bool slotInput : {true, false})
         checkExperts(level, quantized, slotInput, T);

@@ -7,7 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
-#include "passes/Passes.h"
+#include "passes/PassInputs.h"
 #include "passes/Sites.h"
 
 #include <cmath>
@@ -32,9 +32,19 @@ struct Group {
 };
 
 struct FoldSmoothQuantPass : qplan::impl::FoldSmoothQuantBase<FoldSmoothQuantPass> {
+  using FoldSmoothQuantBase::FoldSmoothQuantBase;
+
   PassInputs inputs;
+  OpenedInputs opened;
 
   void runOnOperation() override {
+    llvm::Error error = openStatistics(statisticsFile, inputs, opened);
+    if (!error)
+      error = openWeights(checkpointPath, blobFolder, inputs, opened);
+    if (error) {
+      getOperation().emitError() << llvm::toString(std::move(error));
+      return signalPassFailure();
+    }
     llvm::MapVector<Value, Group> groups;
     for (const Site &site : collectSites(getOperation())) {
       auto text = site.op->getAttrOfType<StringAttr>(treatmentAttr);

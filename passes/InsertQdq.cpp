@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
-#include "passes/Passes.h"
+#include "passes/PassInputs.h"
 #include "passes/Sites.h"
 
 #include <mlir/IR/Builders.h>
@@ -23,7 +23,10 @@ using namespace qplan;
 namespace {
 
 struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
+  using InsertQdqBase::InsertQdqBase;
+
   PassInputs inputs;
+  OpenedInputs opened;
   /// Inputs quantized so far, by value, format and static scale.
   llvm::DenseMap<std::pair<Value, Attribute>, Value> quantized;
   /// Weights quantized so far, by weight op and treatment: tied tensors once.
@@ -32,6 +35,10 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   void runOnOperation() override {
     quantized.clear();
     stored.clear();
+    if (auto error = openStatistics(statisticsFile, inputs, opened)) {
+      getOperation().emitError() << llvm::toString(std::move(error));
+      return signalPassFailure();
+    }
     for (const Site &site : collectSites(getOperation())) {
       auto text = site.op->getAttrOfType<StringAttr>(treatmentAttr);
       if (!text)

@@ -1,7 +1,7 @@
 //===- Passes.h - passes over the qp dialect ---------------------*- C++ -*-===//
 //
 // Passes.td says what each does. Passes that need weights or statistics take a
-// PassInputs; in qplan-opt those come from options of the tool.
+// PassInputs; in qplan-opt options of the pass name files instead (PassInputs.h).
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_PASSES_PASSES_H

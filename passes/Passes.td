@@ -58,6 +58,10 @@ def FoldSmoothQuant : Pass<"qp-fold-smooth-quant", "::mlir::ModuleOp"> {
     Guarantees: the function computed in exact arithmetic is unchanged.
   }];
   let dependentDialects = ["::qplan::qp::QpDialect"];
+  let options = [
+    Option<"statisticsFile", "statistics", "std::string", "\"\"", "Statistics file, where the driver gives none">,
+    Option<"checkpointPath", "checkpoint", "std::string", "\"\"", "Checkpoint that weights are read from, where the driver opened none">,
+    Option<"blobFolder", "blobs", "std::string", "\"\"", "Folder for the factors (memory, if empty)">];
   let statistics = [Statistic<"folded", "folded", "Smoothings folded into a producer">,
                     Statistic<"explicitOps", "explicit", "Smoothings left as an op">];
 }
@@ -73,6 +77,8 @@ def InsertQdq : Pass<"qp-insert-qdq", "::mlir::ModuleOp"> {
     Guarantees: the module is in QDQ form, which is the meaning of the plan.
   }];
   let dependentDialects = ["::qplan::qp::QpDialect"];
+  let options = [
+    Option<"statisticsFile", "statistics", "std::string", "\"\"", "Statistics file, where the driver gives none">];
   let statistics = [Statistic<"weights", "weights", "Weights quantized">,
                     Statistic<"activations", "activations", "Activations quantized">];
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every dump of --dump-ir replays in qplan-opt, and every --emit is what it says.
 
-usage: stages.py WORK_FOLDER MODEL TREATMENT
+usage: stages.py WORK_FOLDER MODEL TREATMENT [CALIBRATION_TEXT]
 
 From each numbered dump on, the remaining passes in qplan-opt must give the plan that the
 driver printed, letter for letter. Each --emit=STAGE is looked at: IR that parses, text of LLVM
@@ -13,12 +13,6 @@ from pathlib import Path
 
 from e2e import check, finish, qplan
 
-# The stage that leads to each dump, as qplan-opt spells it.
-STAGES = [("import", ""), ("assign", "qp-assign-treatments{{quant={}}}"),
-          ("transform", "qp-fold-smooth-quant"), ("quantize", "qp-insert-qdq"), ("fuse", "qp-fuse"),
-          ("plan", "qp-to-plan,plan.program(plan-assign-memory,plan-assign-weights)")]
-
-
 def replayed(path, pipeline):
     done = subprocess.run(["qplan-opt", path, f"--pass-pipeline=builtin.module({pipeline})"],
                           capture_output=True, text=True)
@@ -27,40 +21,54 @@ def replayed(path, pipeline):
 
 
 def replay(plan):
+    """From every dump on, the passes that lead to the later dumps."""
     dumps = work / "dumps"
-    qplan("compile", model, "--quant", treatment, "--emit=plan", "-o", "-", "--dump-ir", dumps)
+    qplan("compile", model, "--quant", treatment, "--emit=plan", "-o", "-", "--dump-ir", dumps,
+          *given)
     files = sorted(dumps.glob("*.mlir"))
-    names = [f"{number:02}-{name}.mlir" for number, (name, _) in enumerate(STAGES, 1)]
+    names = [f"{number:02}-{name}.mlir" for number, (name, _) in enumerate(stages, 1)]
     check([file.name for file in files] == names,
           f"dumps {[file.name for file in files]}, expected {names}")
     for number, file in enumerate(files, 1):
-        rest = ",".join(stage for _, stage in STAGES[number:]).format(treatment)
+        rest = ",".join(stage for _, stage in stages[number:])
         check(replayed(file, rest) == plan, f"{file.name}: the plan from here on is another one")
         check("loc(" in file.read_text(), f"{file.name} has no locations")
 
 
 def emitted(stage):
-    return qplan("compile", model, "--quant", treatment, f"--emit={stage}", "-o", "-")[0].decode()
+    return qplan("compile", model, "--quant", treatment, f"--emit={stage}", "-o", "-",
+                 *given)[0].decode()
 
 
 def emits(plan):
     qp = work / "emitted.mlir"
     qp.write_text(emitted("qp"))
-    check(replayed(qp, STAGES[-1][1]) == plan, "--emit=qp does not lead to the plan")
+    check(replayed(qp, stages[-1][1]) == plan, "--emit=qp does not lead to the plan")
     llvm, asm = emitted("llvm"), emitted("asm")
     check("define" in llvm and "@model_query" in llvm, "--emit=llvm defines no model_query")
     check("model_query:" in asm, "--emit=asm has no label model_query")
-    qplan("compile", model, "--quant", treatment, "--emit=obj", "-o", work / "model.o")
+    qplan("compile", model, "--quant", treatment, "--emit=obj", "-o", work / "model.o", *given)
     check((work / "model.o").read_bytes()[:4] == b"\x7fELF", "--emit=obj is no ELF file")
     recipe = work / "recipe.txt"
     recipe.write_text(emitted("recipe"))
     again = qplan("compile", model, "--recipe", recipe, "--emit=plan", "-o", "-",
-                  "--kv-cache", "f16")[0].decode().strip()
+                  *given)[0].decode().strip()
     check(again == plan, "the recipe of --emit=recipe compiles to another plan")
 
 
 work, model, treatment = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 work.mkdir(parents=True, exist_ok=True)
+given, statistics, inputs = [], "", ""
+if len(sys.argv) > 4:
+    file = work / "statistics"
+    given = ["--calib", sys.argv[4], "--calib-samples", 4, "--calib-length", 64, "--statistics", file]
+    statistics = f"{{statistics={file}}}"
+    inputs = f"{{statistics={file} checkpoint={model} blobs={work / 'blobs'}}}"
+# Each dump, and the passes that lead to it from the one before.
+stages = [("import", ""), ("assign", f"qp-assign-treatments{{quant={treatment}}}"),
+          ("transform", f"qp-fold-smooth-quant{inputs}"), ("quantize", f"qp-insert-qdq{statistics}"),
+          ("fuse", "qp-fuse"),
+          ("plan", "qp-to-plan,plan.program(plan-assign-memory,plan-assign-weights)")]
 text = emitted("plan").strip()
 replay(text)
 emits(text)

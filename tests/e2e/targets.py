@@ -21,8 +21,8 @@ TINY_BOUNDS = [("int4_g64", 1e-3, 1e-3, 1e-4), ("int8a8", 2, 5e-2, 5e-3), ("q4_0
 
 def runs(plan, ids):
     """Whether this machine can run `plan`; if not, the message names what is missing."""
-    done = subprocess.run(["qplan", "logits", plan, "--input-ids", ids, "-o", work / "try.safetensors"],
-                          capture_output=True, text=True)
+    done = subprocess.run(["qplan", "logits", plan, "--input-ids", ids, "-o",
+                           work / "try.safetensors"], capture_output=True, text=True)
     if done.returncode == 4:
         check("avx" in done.stderr, f"the refusal names no feature: {done.stderr}")
         return False
@@ -33,8 +33,9 @@ def runs(plan, ids):
 def zoo():
     for name in ["llama_gqa", "mixtral", "gpt2", "gemma2"]:
         golden = INPUTS / "zoo" / name / "golden.safetensors"
-        for level in LEVELS:
-            plan = compiled(INPUTS / "zoo" / name, work / "plan.qplan", "--quant", "f32", "--target", level)
+        for level in LEVELS[:3]:  # f32 has nothing for the dot products of the last
+            plan = compiled(INPUTS / "zoo" / name, work / "plan.qplan", "--quant", "f32",
+                            "--target", level)
             if not runs(plan, golden):
                 print(f"{name:12} {level:26} not for this machine")
                 continue

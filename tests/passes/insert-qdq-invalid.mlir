@@ -1,6 +1,6 @@
 // RUN: qplan-opt %s -split-input-file -qp-insert-qdq -verify-diagnostics
 
-// Static scales come from statistics, which qplan-opt does not have.
+// Static scales come from statistics, which are not given here.
 func.func @static(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
   %w = qp.weight "w" : tensor<8x64xf32>
   // expected-error @+1 {{site s: int8_tensor needs the range of its input; give a calibration text (--calib) or statistics (--statistics)}}

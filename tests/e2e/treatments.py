@@ -28,7 +28,7 @@ BOUNDS = {"weights": (1e-3, 1e-3, 1e-4), "activations": (1, 1e-2, 1e-4), "text":
 work, model, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 work.mkdir(parents=True, exist_ok=True)
 ids = work / "ids.safetensors"
-tiny_ids(ids) if model == TINY else counted_ids(ids, 256, positions=12)
+tiny_ids(ids) if model == TINY else counted_ids(ids, 64, positions=12)
 
 for treatment in sys.argv[4:]:
     options = [] if treatment == "own" else ["--quant", treatment]

@@ -6,6 +6,7 @@
 #include "ir/packings/Panel16.h"
 
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <thread>
 
@@ -47,6 +48,8 @@ public:
         auto row = job.view.nativeRow(first + r);
         if (!row)
           return row.takeError();
+        if (auto error = checkFinite(first + r, row->data(), scale, nullptr))
+          return error;
         rows[r] = row->data();
       }
       return llvm::Error::success();
@@ -64,6 +67,10 @@ public:
                                        options(first + r, job.emulate ? ScaleRule::Max : job.rule, scale),
                                        encoded.data() + r * bytes))
         return error;
+      // The other codecs check what they encode; plain floats can hold anything.
+      if (formatInfo(job.format).family == CodecFamily::Float)
+        if (auto error = checkFinite(first + r, rows[r], scale, values.data() + r * columns))
+          return error;
     }
     return llvm::Error::success();
   }
@@ -75,9 +82,32 @@ private:
     options.importance =
         rule == ScaleRule::Mse && job.importance ? job.importance->data() : nullptr;
     options.tensor = scale;
-    options.subject = job.view.text();
-    options.row = row;
+    std::tie(options.subject, options.row) = placeOf(row);
     return options;
+  }
+
+  std::pair<llvm::StringRef, int64_t> placeOf(int64_t row) const {
+    WeightView::Place place = job.view.placeOf(row);
+    return {place.subject, place.row};
+  }
+
+  /// Checks a stored row of the result. `source`: what was encoded; null when the row is
+  /// the checkpoint's own.
+  llvm::Error checkFinite(int64_t row, const uint8_t *stored, TensorScale scale,
+                          const float *source) {
+    decoded.resize(columns);
+    codec.decodeRow(stored, columns, decoded.data(), scale);
+    int64_t bad = findNonFinite(decoded.data(), columns);
+    if (bad < 0)
+      return llvm::Error::success();
+    auto [subject, local] = placeOf(row);
+    if (source && std::isfinite(source[bad]))
+      return inputError("{}, row {}: column {} is {}, more than {} can hold; keep the tensor in "
+                        "f32 or use another format",
+                        subject.str(), local, bad, source[bad], formatInfo(job.format).name);
+    return inputError("{}, row {}: column {} is {}; finite weights are expected, repair the "
+                      "checkpoint",
+                      subject.str(), local, bad, decoded[bad]);
   }
 
   llvm::Error roundTrip(int64_t first, int64_t count, TensorScale scale) {
@@ -97,7 +127,7 @@ private:
   int64_t columns;
   const Codec &codec;
   uint64_t bytes;
-  std::vector<float> values;
+  std::vector<float> values, decoded;
   std::vector<uint8_t> encoded;
 };
 
@@ -110,7 +140,9 @@ llvm::Expected<TensorScale> tensorScale(const Job &job, FormatId format) {
   for (int64_t r = 0; r < job.view.rows(); ++r) {
     if (auto error = job.view.readRows(r, 1, row.data()))
       return std::move(error);
-    if (auto error = observer.observe(row.data(), int64_t(row.size()), job.view.text()))
+    WeightView::Place place = job.view.placeOf(r);
+    std::string subject = fmt::format("{}, row {}", place.subject.str(), place.row);
+    if (auto error = observer.observe(row.data(), int64_t(row.size()), subject))
       return std::move(error);
   }
   return observer.scale();
@@ -160,7 +192,7 @@ private:
                           : mlir::DenseF64ArrayAttr();
     if (values) {
       std::vector<float> floats(values.asArrayRef().begin(), values.asArrayRef().end());
-      return writeFloats(*op.getOffset(), floats);
+      return writeFloats(*op.getOffset(), floats, nullptr);
     }
     auto view = store.open(op.getSource());
     if (!view)
@@ -172,14 +204,27 @@ private:
       if (int64_t(floats->size()) != int64_t(op.getRows() * op.getCols()))
         return defectError("weight {}: {} values where {} were planned", view->text(),
                            floats->size(), op.getRows() * op.getCols());
-      return writeFloats(*op.getOffset(), *floats);
+      return writeFloats(*op.getOffset(), *floats, &*view);
     }
     return packMatrix(op, std::move(*view));
   }
 
-  llvm::Error writeFloats(uint64_t offset, const std::vector<float> &floats) {
-    if (int64_t bad = findNonFinite(floats.data(), int64_t(floats.size())); bad >= 0)
-      return inputError("weight {} of a vector at byte {} is not finite", bad, offset);
+  /// `view`: where the values come from; null when the compiler computed them.
+  llvm::Error writeFloats(uint64_t offset, const std::vector<float> &floats,
+                          const WeightView *view) {
+    if (int64_t bad = findNonFinite(floats.data(), int64_t(floats.size())); bad >= 0) {
+      if (!view)
+        return inputError("value {} of a table made from the configuration is {}; it asks for "
+                          "what f32 cannot hold",
+                          bad, floats[bad]);
+      bool isVector = view->shape().size() < 2;
+      WeightView::Place place = view->placeOf(isVector ? bad : bad / view->columns());
+      std::string where = isVector ? fmt::format("element {}", place.row)
+                                   : fmt::format("row {}, column {}", place.row,
+                                                 bad % view->columns());
+      return inputError("{}: {} is {}; finite weights are expected, repair the checkpoint",
+                        place.subject.str(), where, floats[bad]);
+    }
     return sink(offset, {reinterpret_cast<const uint8_t *>(floats.data()), floats.size() * 4});
   }
 
@@ -317,8 +362,9 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
       options.importance =
           rounding.mse && rounding.importance ? rounding.importance->data() : nullptr;
       options.tensor = *scale;
-      options.subject = view->text();
-      options.row = r;
+      WeightView::Place place = view->placeOf(r);
+      options.subject = place.subject;
+      options.row = place.row;
       llvm::Error error = view->readRows(r, 1, row.data());
       if (!error)
         error = codec.encodeRow(row.data(), columns, options, encoded.data());

@@ -10,6 +10,7 @@
 #include "ir/Failure.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 using namespace qplan;
@@ -62,11 +63,29 @@ double Config::real(llvm::StringRef key, std::optional<double> fallback) {
   const nlohmann::json *value = find(key);
   if (!value && fallback)
     return *fallback;
-  if (!value || !value->is_number() || !std::isfinite(value->get<double>())) {
+  // Kernels compute in f32; what it cannot hold would be infinite there.
+  constexpr double most = std::numeric_limits<float>::max();
+  if (!value || !value->is_number() || !(std::abs(value->get<double>()) <= most)) {
     problem(key, "a finite number");
     return fallback.value_or(1.0);
   }
   return value->get<double>();
+}
+
+double Config::positive(llvm::StringRef key, std::optional<double> fallback) {
+  double value = real(key, fallback);
+  if (value > 0 || !find(key))
+    return value;
+  problem(key, "a number above 0");
+  return fallback.value_or(1.0);
+}
+
+double Config::notNegative(llvm::StringRef key, std::optional<double> fallback) {
+  double value = real(key, fallback);
+  if (value >= 0 || !find(key))
+    return value;
+  problem(key, "a number that is not below 0");
+  return fallback.value_or(1.0);
 }
 
 bool Config::flag(llvm::StringRef key, bool fallback) {
@@ -109,10 +128,10 @@ namespace {
 constexpr double turn = 2 * std::numbers::pi;
 
 void scaleLlama3(Config &scaling, std::vector<double> &frequency) {
-  double factor = scaling.real("factor");
-  double low = scaling.real("low_freq_factor"), high = scaling.real("high_freq_factor");
+  double factor = scaling.positive("factor");
+  double low = scaling.positive("low_freq_factor"), high = scaling.positive("high_freq_factor");
   double original = double(scaling.integer("original_max_position_embeddings"));
-  if (high <= low || factor <= 0)
+  if (high <= low)
     return scaling.refuse("high_freq_factor", "larger than low_freq_factor");
   for (double &f : frequency) {
     double wavelength = turn / f;
@@ -131,19 +150,19 @@ double yarnMagnitude(double scale, double mscale) {
 }
 
 void scaleYarn(Config &scaling, double theta, double maxPositions, Rope &rope) {
-  double factor = scaling.real("factor");
-  double original = scaling.real("original_max_position_embeddings", maxPositions);
+  double factor = scaling.positive("factor");
+  double original = scaling.positive("original_max_position_embeddings", maxPositions);
   double mscale = scaling.real("mscale", 0.0), mscaleAll = scaling.real("mscale_all_dim", 0.0);
   double computed = mscale > 0 && mscaleAll > 0
                         ? yarnMagnitude(factor, mscale) / yarnMagnitude(factor, mscaleAll)
                         : yarnMagnitude(factor, 1.0);
-  rope.attentionFactor = scaling.real("attention_factor", computed);
+  rope.attentionFactor = scaling.positive("attention_factor", computed);
   double dim = 2.0 * rope.inverseFrequency.size();
   auto correction = [&](double rotations) {
     return dim * std::log(original / (rotations * turn)) / (2 * std::log(theta));
   };
-  double low = correction(scaling.real("beta_fast", 32.0));
-  double high = correction(scaling.real("beta_slow", 1.0));
+  double low = correction(scaling.positive("beta_fast", 32.0));
+  double high = correction(scaling.positive("beta_slow", 1.0));
   if (scaling.flag("truncate", true)) {
     low = std::floor(low);
     high = std::ceil(high);
@@ -167,15 +186,16 @@ Rope qplan::readRope(Config &config, int64_t rotated) {
   Config scaling = config.object(merged ? "rope_parameters" : "rope_scaling");
   double theta = merged ? scaling.real("rope_theta", 10000.0) : config.real("rope_theta", 10000.0);
   if (theta <= 1)
-    config.refuse("rope_theta", "a number above 1");
+    (merged ? scaling : config).refuse("rope_theta", "a number above 1");
   std::string type = scaling.text("rope_type", scaling.text("type", "default"));
 
   Rope rope;
   for (int64_t i = 0; i < rotated / 2; ++i)
     rope.inverseFrequency.push_back(std::pow(theta, -2.0 * double(i) / double(rotated)));
   if (type == "linear") {
+    double factor = scaling.positive("factor");
     for (double &f : rope.inverseFrequency)
-      f /= scaling.real("factor");
+      f /= factor;
   } else if (type == "llama3") {
     scaleLlama3(scaling, rope.inverseFrequency);
   } else if (type == "yarn") {
@@ -189,5 +209,10 @@ Rope qplan::readRope(Config &config, int64_t rotated) {
       rope.inverseFrequency[i] /= divisor->get<double>();
   if (auto error = scaling.takeError())
     config.note(std::move(error));
+  for (double f : rope.inverseFrequency)
+    if (config.isGood() && !(f > 0 && f <= std::numeric_limits<float>::max()))
+      config.note(inputError("{}: the rotation's settings give a position the angle {}; finite "
+                             "angles above 0 are expected",
+                             config.file(), f));
   return rope;
 }

@@ -28,7 +28,12 @@ public:
   bool has(llvm::StringRef key) const;
   /// A whole number in [1, 2^31), or `fallback`; absent without one is an error.
   int64_t integer(llvm::StringRef key, std::optional<int64_t> fallback = std::nullopt);
+  /// A number that f32 can hold, or `fallback`; absent without one is an error.
   double real(llvm::StringRef key, std::optional<double> fallback = std::nullopt);
+  /// The same, above 0 (or `fallback`, whatever that is).
+  double positive(llvm::StringRef key, std::optional<double> fallback = std::nullopt);
+  /// The same, not below 0.
+  double notNegative(llvm::StringRef key, std::optional<double> fallback = std::nullopt);
   bool flag(llvm::StringRef key, bool fallback);
   std::string text(llvm::StringRef key, std::optional<std::string> fallback = std::nullopt);
   /// The i-th entry of a list of numbers, flags or strings, if there is such a list.
@@ -39,6 +44,9 @@ public:
   /// Records that `key` asks for something no graph of ours expresses.
   void refuse(llvm::StringRef key, llvm::StringRef expected);
   void note(llvm::Error error);
+  /// Whether no problem was met so far. A loop whose length comes from the file must ask,
+  /// or a count of 10^9 keeps it busy after its first missing tensor.
+  bool isGood() const { return firstProblem.empty(); }
   /// The first problem met, or success. Leaves none behind.
   llvm::Error takeError();
 

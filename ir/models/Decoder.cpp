@@ -19,12 +19,16 @@ DecoderSpec qplan::readDecoder(ModelBuilder &builder) {
   spec.intermediate = config.integer("intermediate_size");
   spec.vocabulary = config.integer("vocab_size");
   spec.maxPositions = config.integer("max_position_embeddings");
-  spec.epsilon = config.real("rms_norm_eps", 1e-6);
+  spec.epsilon = config.notNegative("rms_norm_eps", 1e-6);
   spec.activation = builder.activation("hidden_act");
   if (spec.kvHeads > spec.heads || spec.heads % spec.kvHeads != 0)
     config.refuse("num_key_value_heads", "a divisor of num_attention_heads");
-  if (spec.headDim % 2 != 0)
-    config.refuse("head_dim", "even");
+  // A table of angles has this length, before any tensor is asked for.
+  constexpr int64_t mostColumns = 65536;
+  if (spec.headDim % 2 != 0 || spec.headDim > mostColumns) {
+    config.refuse("head_dim", fmt::format("even and at most {}", mostColumns));
+    spec.headDim = 2;
+  }
   spec.attentionScale = 1.0 / std::sqrt(double(spec.headDim));
   spec.rope = readRope(config, spec.headDim);
   return spec;
@@ -32,9 +36,13 @@ DecoderSpec qplan::readDecoder(ModelBuilder &builder) {
 
 int64_t qplan::windowOf(ModelBuilder &builder, int64_t layer, int64_t fallback) {
   auto type = builder.config.entry("layer_types", layer);
-  if (!type || !type->is_string())
+  if (!type)
     return fallback;
-  return *type == "sliding_attention" ? builder.config.integer("sliding_window") : 0;
+  if (*type == "sliding_attention")
+    return builder.config.integer("sliding_window");
+  if (*type != "full_attention")
+    builder.config.refuse("layer_types", "a list of sliding_attention and full_attention");
+  return 0;
 }
 
 namespace {
@@ -78,7 +86,7 @@ void qplan::buildDecoder(ModelBuilder &builder, const DecoderSpec &spec) {
   builder.setShape(spec.layers, spec.maxPositions);
   Value x = builder.embed("model.embed_tokens.weight", spec.vocabulary, spec.hidden,
                           spec.embeddingMultiplier);
-  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+  for (int64_t layer = 0; layer < spec.layers && builder.config.isGood(); ++layer) {
     auto norm = [&](Value value, StringRef name) {
       if (name.empty())
         return value;

@@ -21,9 +21,9 @@ static llvm::Error build(ModelBuilder &builder) {
   spec.gammaOffset = builder.fromGguf() ? 0.0 : 1.0;
   spec.embeddingMultiplier = std::sqrt(double(spec.hidden));
   spec.attentionScale =
-      1.0 / std::sqrt(config.real("query_pre_attn_scalar", double(spec.headDim)));
-  spec.attentionSoftcap = config.real("attn_logit_softcapping", 0.0);
-  spec.logitsSoftcap = config.real("final_logit_softcapping", 0.0);
+      1.0 / std::sqrt(config.positive("query_pre_attn_scalar", double(spec.headDim)));
+  spec.attentionSoftcap = config.notNegative("attn_logit_softcapping", 0.0);
+  spec.logitsSoftcap = config.notNegative("final_logit_softcapping", 0.0);
   spec.attentionOut = "post_attention_layernorm";
   spec.mlpIn = "pre_feedforward_layernorm";
   spec.mlpOut = "post_feedforward_layernorm";

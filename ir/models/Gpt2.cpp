@@ -70,14 +70,14 @@ llvm::Error build(ModelBuilder &builder) {
     config.refuse("n_head", "a divisor of n_embd");
 
   std::string root = builder.has("transformer.wte.weight") ? "transformer." : "";
-  Gpt2 model{builder, hidden, heads, inner, config.real("layer_norm_epsilon", 1e-5),
+  Gpt2 model{builder, hidden, heads, inner, config.notNegative("layer_norm_epsilon", 1e-5),
              builder.activation("activation_function", "gelu_new"), root};
   builder.setShape(layers, positions);
   Value x = builder.embed(root + "wte.weight", config.integer("vocab_size"), hidden);
   Value table = builder.weight(root + "wpe.weight", {positions, hidden});
   x = qp::PositionEmbeddingOp::create(builder.ops(), builder.at("positions"), x.getType(), x, table,
                                       builder.ops().getI64IntegerAttr(0));
-  for (int64_t i = 0; i < layers; ++i) {
+  for (int64_t i = 0; i < layers && config.isGood(); ++i) {
     double scale = config.flag("scale_attn_weights", true)
                        ? 1.0 / std::sqrt(double(hidden / heads))
                        : 1.0;

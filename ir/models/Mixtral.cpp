@@ -36,7 +36,7 @@ Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, V
 
   auto bank = [&](Value input, StringRef tensor, StringRef name, int64_t outputs, bool perSlot) {
     SmallVector<Value> weights;
-    for (int64_t i = 0; i < experts.count; ++i)
+    for (int64_t i = 0; i < experts.count && builder.config.isGood(); ++i)
       weights.push_back(builder.matrix(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()),
                                        outputs, qp::widthOf(input.getType())));
     return qp::ExpertLinearOp::create(ops, builder.at(site + "experts." + name.str()),

@@ -5,6 +5,7 @@
 #include "ir/Failure.h"
 #include "ir/import/Gguf.h"
 #include "ir/models/Architecture.h"
+#include "ir/weights/WeightStore.h"
 
 #include <mlir/Dialect/Func/IR/FuncOps.h>
 #include <mlir/IR/Verifier.h>
@@ -237,6 +238,26 @@ Type ModelBuilder::typeOf(const TensorInfo &tensor, ArrayRef<int64_t> shape) con
   return qp::PackedType::get(context, shape, formatInfo(format).name);
 }
 
+llvm::Error ModelBuilder::checkShape(const TensorInfo &tensor, StringRef reference,
+                                     ArrayRef<int64_t> shape) const {
+  BlobStore none;
+  auto found = WeightStore(checkpoint, none).open(reference);
+  if (!found)
+    return inputError("{}: {}", tensor.file, llvm::toString(found.takeError()));
+  if (found->shape() == shape)
+    return llvm::Error::success();
+  TensorInfo expected, read;
+  expected.shape.assign(shape.begin(), shape.end());
+  read.shape.assign(found->shape().begin(), found->shape().end());
+  std::string stored = reference == tensor.name
+                           ? std::string()
+                           : fmt::format(" (stored as {}, read as `{}`)", tensor.shapeText(),
+                                         reference.str());
+  return inputError("{}: tensor `{}` must have the shape {} that the configuration asks for, "
+                    "found {}{}",
+                    tensor.file, tensor.name, expected.shapeText(), read.shapeText(), stored);
+}
+
 Value ModelBuilder::weight(StringRef name, ArrayRef<int64_t> shape, StringRef transforms) {
   std::string located = locate(name);
   const TensorInfo *tensor = located.empty() ? nullptr : checkpoint.find(baseOf(located));
@@ -253,17 +274,10 @@ Value ModelBuilder::weight(StringRef name, ArrayRef<int64_t> shape, StringRef tr
                            "float or quantized type",
                            tensor->file, tensor->name, tensor->storage));
   } else {
-    bool shapeKept = transforms.empty() && !StringRef(located).contains("|select_expert");
-    if (shapeKept && ArrayRef<int64_t>(tensor->shape) != shape) {
-      TensorInfo expected;
-      expected.shape.assign(shape.begin(), shape.end());
-      config.note(inputError("{}: tensor `{}` must have the shape {} that the configuration asks "
-                             "for, found {}",
-                             tensor->file, tensor->name, expected.shapeText(),
-                             tensor->shapeText()));
-    } else {
+    if (auto error = checkShape(*tensor, located + transforms.str(), shape))
+      config.note(std::move(error));
+    else
       type = typeOf(*tensor, shape);
-    }
   }
   return qp::WeightOp::create(builder, at(name), type, located + transforms.str());
 }

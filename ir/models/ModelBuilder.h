@@ -43,8 +43,7 @@ public:
   const Checkpoint &source() const { return checkpoint; }
 
   /// `transforms` in the text form of WeightRef ("|transpose|slice_rows(0,64)");
-  /// `shape` is what must result, checked against the stored shape where no
-  /// transform changes it.
+  /// `shape` is what must result.
   mlir::Value weight(llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
                      llvm::StringRef transforms = "");
   /// A matrix [outputs, inputs] as operand of a linear: blocks are dequantized.
@@ -97,6 +96,9 @@ private:
   /// Name in the checkpoint and the transforms that undo its converter.
   std::string locate(llvm::StringRef name) const;
   const TensorInfo *findTensor(llvm::StringRef name) const;
+  /// Error unless `reference` (a tensor and its transforms) has the shape `shape`.
+  llvm::Error checkShape(const TensorInfo &tensor, llvm::StringRef reference,
+                         llvm::ArrayRef<int64_t> shape) const;
   mlir::Type typeOf(const TensorInfo &tensor, llvm::ArrayRef<int64_t> shape) const;
 
   const Checkpoint &checkpoint;

@@ -199,6 +199,28 @@ llvm::Expected<NodePtr> WeightStore::resolve(const WeightRef &ref) {
   return std::move(*node);
 }
 
+llvm::Error WeightStore::listParts(const WeightRef &ref, int64_t &row,
+                                   std::vector<WeightView::Part> &parts) {
+  // Transforms of a whole concatenation may move rows: then it is named as one.
+  if (!ref.parts.empty() && ref.transforms.empty()) {
+    for (const WeightRef &part : ref.parts)
+      if (llvm::Error error = listParts(part, row, parts))
+        return error;
+    return llvm::Error::success();
+  }
+  auto node = resolve(ref);
+  if (!node)
+    return node.takeError();
+  const TensorInfo *tensor = ref.parts.empty() ? checkpoint.find(ref.tensor) : nullptr;
+  std::string subject = tensor ? fmt::format("{}: tensor '{}'", tensor->file, tensor->name)
+                               : fmt::format("weight '{}'", ref.text());
+  if (tensor && !ref.transforms.empty())
+    subject += fmt::format(" (read as '{}')", ref.text());
+  parts.push_back({row, std::move(subject)});
+  row += (*node)->isVector() ? (*node)->columns() : (*node)->rows();
+  return llvm::Error::success();
+}
+
 llvm::Expected<WeightView> WeightStore::open(const WeightRef &ref) {
   auto node = resolve(ref);
   if (!node)
@@ -206,6 +228,9 @@ llvm::Expected<WeightView> WeightStore::open(const WeightRef &ref) {
   WeightView view;
   view.node = std::move(*node);
   view.name = ref.text();
+  int64_t rows = 0;
+  if (llvm::Error error = listParts(ref, rows, view.parts))
+    return std::move(error);
   return view;
 }
 
@@ -223,6 +248,13 @@ llvm::Expected<WeightView> WeightStore::open(llvm::StringRef text) {
 llvm::ArrayRef<int64_t> WeightView::shape() const { return node->shape(); }
 int64_t WeightView::rows() const { return node->rows(); }
 int64_t WeightView::columns() const { return node->columns(); }
+WeightView::Place WeightView::placeOf(int64_t row) const {
+  auto next = std::upper_bound(parts.begin(), parts.end(), row,
+                               [](int64_t r, const Part &part) { return r < part.firstRow; });
+  const Part &part = *std::prev(next);
+  return {part.subject, row - part.firstRow};
+}
+
 std::optional<FormatId> WeightView::nativeFormat() const { return node->nativeFormat(); }
 FormatId WeightView::storedFormat() const { return node->storedFormat(); }
 

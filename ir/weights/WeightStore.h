@@ -53,11 +53,24 @@ public:
   llvm::Error checkFinite() const;
   /// The reference's canonical text, for messages.
   const std::string &text() const { return name; }
+  /// Where a row comes from, for messages about values.
+  struct Place {
+    llvm::StringRef subject; ///< file and tensor (and what is done to it); owned by the view
+    int64_t row;             ///< counted in `subject`, after its transforms
+  };
+  /// Place of row `row`, which is one of the view's: of rows put below each other, the
+  /// tensor that the row is in.
+  Place placeOf(int64_t row) const;
 
 private:
   friend class WeightStore;
+  struct Part {
+    int64_t firstRow;
+    std::string subject;
+  };
   std::shared_ptr<const WeightNode> node;
   std::string name;
+  std::vector<Part> parts; ///< by firstRow; the first is row 0's
 };
 
 /// Resolves references against a checkpoint and a blob store, neither of which it owns.
@@ -86,6 +99,8 @@ public:
 private:
   llvm::Expected<std::shared_ptr<const WeightNode>> resolve(const WeightRef &ref);
   llvm::Expected<std::shared_ptr<const WeightNode>> leaf(const WeightRef &ref);
+  /// Appends the parts of `ref`, whose rows begin at `row`, and moves `row` past them.
+  llvm::Error listParts(const WeightRef &ref, int64_t &row, std::vector<WeightView::Part> &parts);
   const Checkpoint &checkpoint;
   BlobStore &blobStore;
 };

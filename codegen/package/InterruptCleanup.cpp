@@ -14,6 +14,7 @@ namespace {
 
 constexpr int tableSize = 512;
 constexpr int interruptedStatus = 130;
+constexpr int machineFailedStatus = 4;
 
 /// What the handler reads: pointers to text that is never freed.
 struct Slot {
@@ -30,7 +31,7 @@ std::deque<std::string> &texts() {
   return *kept;
 }
 
-void onSignal(int) {
+void removeRegistered() {
   for (bool directories : {false, true})
     for (Slot &slot : table)
       if (const char *path = slot.path.load(); path && slot.directory.load() == directories) {
@@ -39,7 +40,21 @@ void onSignal(int) {
         else
           ::unlink(path);
       }
+}
+
+void onSignal(int) {
+  removeRegistered();
   _exit(interruptedStatus);
+}
+
+/// Mapped files of a model end earlier than they did: nothing can go on without them.
+void onBusError(int) {
+  static constexpr char text[] =
+      "qplan: error: a file that is being read became shorter, or its disk failed; leave the "
+      "model as it is while qplan reads it\n";
+  removeRegistered();
+  (void)!::write(STDERR_FILENO, text, sizeof text - 1);
+  _exit(machineFailedStatus);
 }
 
 } // namespace
@@ -53,6 +68,12 @@ void installInterruptHandler() {
     ::sigfillset(&action.sa_mask);
     ::sigaction(signal, &action, nullptr);
   }
+  struct sigaction action = {};
+  action.sa_handler = onBusError;
+  ::sigfillset(&action.sa_mask);
+  ::sigaction(SIGBUS, &action, nullptr);
+  // A file beyond the limit of file sizes is a failed write, which is reported.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 int registerCleanup(llvm::StringRef path, bool directory) {

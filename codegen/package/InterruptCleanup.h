@@ -13,7 +13,9 @@
 namespace qplan {
 
 /// Handles SIGINT, SIGTERM and SIGHUP by removing what is registered and leaving with
-/// status 130. A signal that is ignored (nohup) stays ignored. For mains; call once.
+/// status 130. A signal that is ignored (nohup) stays ignored. A mapped file that is cut off
+/// while it is read (SIGBUS) ends the same way with a message and status 4; a write beyond
+/// the limit of file sizes fails instead of ending the process. For mains; call once.
 void installInterruptHandler();
 
 /// Registers a file, or a directory that is removed after all files. Returns a token

@@ -86,8 +86,11 @@ std::string Checkpoint::companionFile(llvm::StringRef fileName) const {
   if (origin != CheckpointKind::HuggingFace || fileName.contains('/'))
     return {};
   fs::path candidate = fs::path(location) / fileName.str();
+  // Whatever has the name: opening a broken link or a folder tells what is wrong with it,
+  // where passing it over would take another file in its place.
   std::error_code error;
-  return fs::is_regular_file(candidate, error) ? candidate.string() : std::string();
+  bool isThere = fs::symlink_status(candidate, error).type() != fs::file_type::not_found;
+  return isThere ? candidate.string() : std::string();
 }
 
 //===----------------------------------------------------------------------===//
@@ -151,7 +154,9 @@ llvm::Expected<std::unique_ptr<Checkpoint>> openCheckpoint(llvm::StringRef path)
   if (status.type() == fs::file_type::not_found)
     return inputError("{}: no such file or folder", name);
   if (fs::is_directory(status)) {
-    if (!fs::exists(fs::path(name) / "config.json", error))
+    // A folder that may not be searched is left to the reader, whose error says so.
+    if (fs::symlink_status(fs::path(name) / "config.json", error).type() ==
+        fs::file_type::not_found)
       return explainFolder(name);
     return openHfFolder(path);
   }

@@ -15,6 +15,8 @@ namespace qplan {
 static llvm::Error openError(const std::string &path, int error) {
   if (error == ENOENT || error == ENOTDIR)
     return inputError("{}: no such file", path);
+  if (error == ELOOP || error == ENAMETOOLONG)
+    return inputError("{}: is no path of a file: {}", path, std::strerror(error));
   return machineError("{}: cannot be opened: {}", path, std::strerror(error));
 }
 

@@ -102,14 +102,27 @@ QK_INLINE void amxUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
   }
 }
 
+/* Row t of a tile: neighbours are found from the first, without a load. */
+QK_INLINE Q8Row amxRow(const Q8 *q, const Q8Row *rows, int t, int gather) {
+  Q8Row r = rows[gather ? t : 0];
+  if (!gather) {
+    r.scales += t * q->actGroups;
+    r.sums += t * q->sumGroups;
+    r.starts += t * q->units;
+  }
+  return r;
+}
+
 /* Adds units [begin, end) of `strip` rows and one panel to totals[row][output], and to
  * parts[row][output] what belongs to a group that is not at its end. */
 QK_INLINE void amxScale(const Q8 *q, const uint8_t *panel, const Q8Row *rows, int64_t begin,
                         int64_t end, const int32_t *sums, float *totals, float *parts,
-                        int strip) {
+                        int strip, int gather) {
   int64_t inside = q8Inside(q);
+  Q8Row row[AmxRows];
   v16f total[AmxRows], part[AmxRows];
   QK_UNROLL for (int t = 0; t < strip; ++t) {
+    row[t] = amxRow(q, rows, t, gather);
     total[t] = begin == 0 ? (v16f)0.0f : vload(totals + t * 16);
     part[t] = begin % inside == 0 ? (v16f)0.0f : vload(parts + t * 16);
   }
@@ -118,13 +131,13 @@ QK_INLINE void amxScale(const Q8 *q, const uint8_t *panel, const Q8Row *rows, in
     int64_t outer = u / inside;
     Q8Scales scales = q8ScalesOf(q, panel, u, outer);
     QK_UNROLL for (int t = 0; t < strip; ++t)
-        q8Add(q, &rows[t], u, outer, scales, (v16i)vloadu(at + t * 16) + rows[t].starts[u],
+        q8Add(q, &row[t], u, outer, scales, (v16i)vloadu(at + t * 16) + row[t].starts[u],
               &total[t], &part[t]);
     if (inside == 1 || ((u + 1) % inside != 0 && u + 1 < q->units))
       continue;
     v16f scale = q8CoarseWeights(q) ? qkScale(&q->w, panel, outer) : (v16f)1.0f;
     QK_UNROLL for (int t = 0; t < strip; ++t) {
-      total[t] = q8AddGroup(q, &rows[t], outer, scale, part[t], total[t]);
+      total[t] = q8AddGroup(q, &row[t], outer, scale, part[t], total[t]);
       part[t] = (v16f)0.0f;
     }
   }
@@ -137,14 +150,15 @@ QK_INLINE void amxScale(const Q8 *q, const uint8_t *panel, const Q8Row *rows, in
 
 /* One tile of sums. With parts, half of it at a time fits the registers. */
 QK_INLINE void amxScaleTile(const Q8 *q, const uint8_t *panel, const Q8Row *rows, int64_t begin,
-                            int64_t end, const int32_t *sums, float *totals, float *parts) {
+                            int64_t end, const int32_t *sums, float *totals, float *parts,
+                            int gather) {
   if (q8Inside(q) == 1) {
-    amxScale(q, panel, rows, begin, end, sums, totals, parts, AmxRows);
+    amxScale(q, panel, rows, begin, end, sums, totals, parts, AmxRows, gather);
     return;
   }
   QK_NOUNROLL for (int t = 0; t < AmxRows; t += AmxRows / 2)
       amxScale(q, panel, rows + t, begin, end, sums + t * 16, totals + t * 16, parts + t * 16,
-               AmxRows / 2);
+               AmxRows / 2, gather);
 }
 
 /* `count` rows from `first` on, of mt * 16 that are computed: where fewer are left, the
@@ -165,9 +179,11 @@ QK_INLINE void amxTile(const Q8 *q, const Q8Panels *p, const Q8Input *x, const Q
     int64_t end = qkMin(begin + AmxUnits, q->units);
     QK_NOUNROLL for (int64_t u = begin; u < end; ++u)
         amxUnit(q, p->codes, rows, u, mt, gather, sums + (u - begin) * AmxTiles * AmxTileSums);
-    QK_UNROLL for (int tile = 0; tile < mt * 2; ++tile)
+    /* Not unrolled: the totals of one tile fill the registers. */
+    QK_NOUNROLL for (int tile = 0; tile < mt * 2; ++tile)
         amxScaleTile(q, p->scales[tile & 1], rows + (tile >> 1) * AmxRows, begin, end,
-                     sums + tile * AmxTileSums, totals[tile], parts[tile]);
+                     sums + tile * AmxTileSums, totals[tile], parts[tile],
+                     gather);
   }
   QK_NOUNROLL for (int64_t t = 0; t < count; ++t) {
     const float *at = totals[t / AmxRows * 2] + t % AmxRows * 16;

@@ -24,7 +24,7 @@ SHARED_WITH_RUNTIME = re.compile(
 )
 RUNTIME_FORBIDS = re.compile(r"^(ir|passes|codegen|tools|llvm|llvm-c|mlir|mlir-c|lld|clang|fmt)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]')
-DIRECTIVE = re.compile(r"^\s*(?://|#|;)+\s*RUN:")
+DIRECTIVE = re.compile(r"^\s*(?://|#|;)+\s*(?:RUN|DEFINE):")
 VERIFIES = re.compile(
     r"FileCheck|verify-diagnostics|\bcmp\b|\bdiff\b|%python|\bgrep\b|\btest\b|\bsh\b|-fsyntax-only"
 )

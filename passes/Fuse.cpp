@@ -56,8 +56,7 @@ bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
   };
   bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
   return bothPacked && qp::formatNameOf(left) == qp::formatNameOf(right) &&
-         method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty() &&
-         !a.getResidual() && !b.getResidual();
+         method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty();
 }
 
 struct FusePass : qplan::impl::FuseBase<FusePass> {
@@ -131,6 +130,9 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
     llvm::DenseMap<Value, SmallVector<qp::FusedLinearOp>> byInput;
     SmallVector<Value> order;
     for (auto linear : block.getOps<qp::FusedLinearOp>()) {
+      // What an earlier run has fused stays as it is.
+      if (linear.getResidual() || linear.getOutputs().size() != 1)
+        continue;
       auto &list = byInput[linear.getInput()];
       if (list.empty())
         order.push_back(linear.getInput());

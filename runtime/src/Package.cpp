@@ -85,7 +85,7 @@ static Status checkOtherFiles(const std::string &folder, const Manifest &manifes
   return {};
 }
 
-static Status readPackage(const std::string &folder, uint32_t flags, Package &out) {
+static Status readFiles(const std::string &folder, uint32_t flags, Package &out) {
   FileMap file;
   if (Status status = file.open(folder + "/manifest.json"); status.failed())
     return status;
@@ -112,6 +112,27 @@ static Status readPackage(const std::string &folder, uint32_t flags, Package &ou
   if (Status status = out.code.checksum(0, hash); status.failed())
     return status;
   return checkHash(out.code.path(), hash, out.manifest.find(codeName)->hash);
+}
+
+/// Whether `folder` is another folder than `before`, the one that had this name.
+static bool isReplaced(const std::string &folder, const struct stat &before) {
+  struct stat now;
+  return stat(folder.c_str(), &now) == 0 &&
+         (now.st_dev != before.st_dev || now.st_ino != before.st_ino);
+}
+
+/// A compiler exchanges a whole plan for a new one. Files read before and after that do not
+/// fit each other, which is no damage: the new plan is read instead.
+static Status readPackage(const std::string &folder, uint32_t flags, Package &out) {
+  constexpr int attempts = 10;
+  for (int i = 1;; ++i) {
+    struct stat before;
+    bool known = stat(folder.c_str(), &before) == 0;
+    Status status = readFiles(folder, flags, out);
+    if (!known || !isReplaced(folder, before) || i == attempts)
+      return status;
+    out = Package();
+  }
 }
 
 static Status checkMachine(const std::string &folder, const Manifest &manifest) {

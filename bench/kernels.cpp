@@ -20,6 +20,11 @@
 #include <thread>
 #include <vector>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 extern "C" {
 struct QkBenchShape {
   const char *name;
@@ -155,7 +160,17 @@ static void benchAttention(int64_t past, int64_t rows, int threads) {
               static_cast<long>(rows), static_cast<long>(past), threads, seconds * 1e6);
 }
 
+/// Kernels that use AMX run only in a process that asked for the tile registers;
+/// elsewhere the question is answered with an error that does not matter.
+static void askForTiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long requestPermission = 0x1023, tileData = 18;
+  syscall(SYS_arch_prctl, requestPermission, tileData);
+#endif
+}
+
 int main(int argc, char **argv) {
+  askForTiles();
   int all = argc > 1 ? std::atoi(argv[1]) : static_cast<int>(std::thread::hardware_concurrency());
   const char *only = argc > 2 ? argv[2] : "";
   Aligned pool(poolBytes + (size_t(1) << 20));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The emitted code computes what the quantize-dequantize form says.
 
-usage: treatments.py WORK_FOLDER MODEL weights|activations|text TREATMENT...
+usage: treatments.py WORK_FOLDER MODEL weights|activations|text|text-static TREATMENT...
 
 Compiles MODEL (a folder, or a GGUF; the TREATMENT `own` keeps its formats) twice for each
 treatment, once as QDQ form in f32, and compares the logits, in standard deviations of them:
@@ -9,11 +9,13 @@ treatment, once as QDQ form in f32, and compares the logits, in standard deviati
   weights      weights alone are quantized: 1e-3 at most, everywhere
   activations  rms 1e-2, KL 1e-4
   text         activations too, over hundreds of tokens: rms 5e-2, KL 5e-3
+  text-static  the same at one scale a tensor, which rounds more coarsely: rms 1.2e-1, KL 4e-2
 
 The last is wide because rounding amplifies: where two orders of a sum differ by an ulp, some
 code among millions falls on the other side of its boundary, and a few layers later the two are
 as far apart as quantization moves them. The QDQ form differs by as much from itself when it
-reads a text token by token (tiny, int8a8: rms 2.9e-2, KL 2.4e-3). So the narrow bound is for
+reads a text token by token (tiny, int8a8: rms 2.9e-2, KL 2.4e-3), and both are equally far
+from f32 (tiny, int8a8s: KL 0.085 and 0.086, 0.030 from each other). So the narrow bound is for
 models and texts that are too small for that.
 
 SmoothQuant and static scales come from one statistics file.
@@ -24,7 +26,8 @@ from pathlib import Path
 from e2e import (CALIBRATION, TINY, check, compiled, counted_ids, describe, distance, finish,
                  logits, tiny_ids)
 
-BOUNDS = {"weights": (1e-3, 1e-3, 1e-4), "activations": (1, 1e-2, 1e-4), "text": (2, 5e-2, 5e-3)}
+BOUNDS = {"weights": (1e-3, 1e-3, 1e-4), "activations": (1, 1e-2, 1e-4), "text": (2, 5e-2, 5e-3),
+          "text-static": (4, 1.2e-1, 4e-2)}
 work, model, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 work.mkdir(parents=True, exist_ok=True)
 ids = work / "ids.safetensors"

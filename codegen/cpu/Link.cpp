@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "codegen/cpu/Cpu.h"
+#include "codegen/package/InterruptCleanup.h"
 #include "ir/Failure.h"
 #include <lld/Common/Driver.h>
 #include <llvm/ADT/ScopeExit.h>
@@ -57,8 +58,16 @@ linkSharedObject(llvm::ArrayRef<char> object, llvm::StringRef name, const Target
   if (std::error_code error = llvm::sys::fs::createUniqueDirectory("qplan-link", folder))
     return machineError("{}: no temporary folder for linking ({}); set TMPDIR", folder.str().str(),
                         error.message());
-  llvm::scope_exit cleanUp([&] { llvm::sys::fs::remove_directories(folder); });
   auto pathOf = [&](const char *file) { return folder.str().str() + "/" + file; };
+  // An interrupt removes them as well.
+  llvm::SmallVector<int> registered = {registerCleanup(folder, /*directory=*/true)};
+  for (const char *file : {"model.o", "exports", "model.so"})
+    registered.push_back(registerCleanup(pathOf(file), /*directory=*/false));
+  llvm::scope_exit cleanUp([&] {
+    llvm::sys::fs::remove_directories(folder);
+    for (int token : registered)
+      unregisterCleanup(token);
+  });
   llvm::StringRef exports = "{ global: qplan_model_query; local: *; };\n";
   if (llvm::Error error = writeFile(pathOf("model.o"), object))
     return error;

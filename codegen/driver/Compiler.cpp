@@ -107,8 +107,12 @@ llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
   });
   PassManager manager(context.get());
   build(manager);
-  if (failed(manager.run(module)))
-    return usageError("{}: {}", stage.str(), errors);
+  if (failed(manager.run(module))) {
+    // What a recipe asks for is in a file; what options ask for is wrong usage.
+    bool fileAtFault = stage == "assign" && !options.recipe.empty();
+    return fileAtFault ? inputError("{}: {}", stage.str(), errors)
+                       : usageError("{}: {}", stage.str(), errors);
+  }
   return dump(module, stage);
 }
 

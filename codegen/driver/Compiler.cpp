@@ -70,6 +70,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compiler::import(llvm::StringRef kvFormat)
   importing.context = options.context;
   importing.name = options.name;
   importing.kvFormat = kvFormat.str();
+  if (!std::exchange(importNoted, true))
+    importing.note = progress.note;
   return importModel(*context, *source, importing);
 }
 

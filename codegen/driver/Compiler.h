@@ -96,6 +96,7 @@ private:
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
   unsigned stageNumber = 0;
+  bool importNoted = false; ///< what the import had to say was said
 };
 
 /// Text of tokenizer.json for a checkpoint: its own file, or made from a GGUF

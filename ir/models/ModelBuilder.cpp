@@ -8,6 +8,7 @@
 #include "ir/weights/WeightStore.h"
 
 #include <mlir/Dialect/Func/IR/FuncOps.h>
+#include <llvm/ADT/StringSet.h>
 #include <mlir/IR/Verifier.h>
 
 using namespace mlir;
@@ -403,6 +404,28 @@ void ModelBuilder::setShape(int64_t layerCount, int64_t positions) {
   maxPositions = positions;
 }
 
+void ModelBuilder::noteUnused() {
+  if (!options.note)
+    return;
+  llvm::StringSet<> used;
+  module->walk([&](qp::WeightOp op) { used.insert(baseOf(op.getSource())); });
+  // What files carry without meaning: buffers that frameworks save, a copy of a tied head.
+  constexpr llvm::StringLiteral idle[] = {"rotary_emb.inv_freq", "rope_freqs.weight", ".attn.bias",
+                                          ".attn.masked_bias", "lm_head.weight"};
+  size_t count = 0;
+  std::string shown;
+  for (const TensorInfo &tensor : checkpoint.tensors()) {
+    StringRef name = tensor.name;
+    if (used.contains(name) || llvm::any_of(idle, [&](StringRef end) { return name.ends_with(end); }))
+      continue;
+    if (++count <= 3)
+      shown += (shown.empty() ? "" : ", ") + tensor.name;
+  }
+  if (count)
+    options.note(fmt::format("note: {} tensors of {} are not used by this graph: {}{}", count,
+                             checkpoint.path(), shown, count > 3 ? ", ..." : ""));
+}
+
 llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::take() {
   if (auto error = config.takeError())
     return std::move(error);
@@ -434,5 +457,6 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::take() {
   if (failed(verify(*module)))
     return defectError("{}: the imported graph is not valid (see the messages above)",
                        checkpoint.path());
+  noteUnused();
   return std::move(module);
 }

@@ -19,6 +19,8 @@
 #include <mlir/IR/BuiltinOps.h>
 #include <mlir/IR/OwningOpRef.h>
 
+#include <functional>
+
 namespace qplan {
 
 struct Architecture;
@@ -27,6 +29,8 @@ struct ImportOptions {
   int64_t context = 0;      ///< positions of the cache; 0: the model's, at most 4096
   std::string kvFormat = "f32"; ///< format of cached keys and values
   std::string name = "model";   ///< symbol prefix
+  /// Told what does not stop the import, one sentence each; may be empty.
+  std::function<void(llvm::StringRef)> note = {};
 };
 
 class ModelBuilder {
@@ -99,6 +103,8 @@ private:
   /// Error unless `reference` (a tensor and its transforms) has the shape `shape`.
   llvm::Error checkShape(const TensorInfo &tensor, llvm::StringRef reference,
                          llvm::ArrayRef<int64_t> shape) const;
+  /// Names tensors that the graph does not read: a sign of a configuration that is not theirs.
+  void noteUnused();
   mlir::Type typeOf(const TensorInfo &tensor, llvm::ArrayRef<int64_t> shape) const;
 
   const Checkpoint &checkpoint;

@@ -30,6 +30,7 @@ if config.sanitize:
 config.available_features.add(platform.machine().lower())
 
 config.substitutions += [
+    ("%build", config.qplan_build),
     ("%inputs", os.path.join(config.qplan_source, "tests", "Inputs")),
     ("%source", config.qplan_source),
     ("%python", config.python),

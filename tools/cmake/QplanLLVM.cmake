@@ -27,3 +27,5 @@ target_link_libraries(qplan_mlir INTERFACE qplan_llvm MLIR)
 # mlir_tablegen takes its search path from the folder's include directories.
 include_directories(SYSTEM ${MLIR_INCLUDE_DIRS})
 include_directories(${PROJECT_SOURCE_DIR})
+# Installed programs find LLVM's libraries where the package put them.
+list(APPEND CMAKE_INSTALL_RPATH ${LLVM_LIBRARY_DIR})

@@ -69,7 +69,7 @@ struct FormatInfo {
   uint16_t modeloptMilliBits;    ///< what ModelOpt's budget charges; 0: the stored size
   FormatId activation;           ///< activations it runs with when none is named; F32: unquantized
   bool isWeight, isActivation, isKv; ///< what may be stored in it
-  uint16_t toleranceE5; ///< rms error / rms on normal data in 1e-5; 0: there is no encoder
+  uint32_t toleranceE5; ///< rms error / rms on normal data in 1e-5; 0: there is no encoder
 
   bool isGrouped() const { return groupColumns > 1; }
   bool isInteger() const { return kind == ElementKind::Int; }

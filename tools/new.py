@@ -4,7 +4,7 @@
     tools/dev new pass   FoldScales  [--summary TEXT]   passes/FoldScales.cpp, a def in Passes.td, a lit test
     tools/dev new model  Phi3        [--summary TEXT]   ir/models/Phi3.cpp, its name in the list, a lit test
     tools/dev new kernel swiglu_step [--summary TEXT]   runtime/kernels/swiglu_step.c, a row in Kernels.inc
-    tools/dev new format int3_g64    [--summary TEXT]   a row in ir/Formats.td
+    tools/dev new format int3_g256   [--summary TEXT]   a row in ir/Formats.td
 
 What is written builds and passes as it stands. Nothing that exists is overwritten, and
 where a list has no place for the new line, nothing is written at all.
@@ -110,7 +110,7 @@ def format_rows():
 
 
 def new_format(name, values):
-    need_name(name, r"[a-z][A-Za-z0-9_]*", "int3_g64")
+    need_name(name, r"[a-z][A-Za-z0-9_]*", "int3_g256")
     rows = format_rows()
     if name in rows:
         fail(f"ir/Formats.td already has {name}")

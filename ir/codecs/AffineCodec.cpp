@@ -111,10 +111,15 @@ void packBits(const uint8_t *codes, int64_t n, unsigned bits, uint8_t *out) {
     if (n % 2)
       out[n / 2] = codes[n - 1];
   } else {
-    std::memset(out, 0, (n * bits + 7) / 8);
-    for (int64_t i = 0; i < n; ++i)
-      for (unsigned b = 0; b < bits; ++b)
-        out[(i * bits + b) / 8] |= (codes[i] >> b & 1) << ((i * bits + b) % 8);
+    uint32_t held = 0; // bits not yet written, the first in the lowest
+    unsigned have = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      held |= static_cast<uint32_t>(codes[i]) << have;
+      for (have += bits; have >= 8; have -= 8, held >>= 8)
+        *out++ = static_cast<uint8_t>(held);
+    }
+    if (have)
+      *out = static_cast<uint8_t>(held);
   }
 }
 
@@ -131,13 +136,19 @@ void unpackBits(const uint8_t *in, int64_t first, int64_t n, unsigned bits, uint
     if (n % 2)
       codes[n - 1] = in[n / 2] & 15;
   } else {
+    const uint8_t *next = in + first * bits / 8;
+    const uint32_t mask = (1u << bits) - 1;
+    unsigned have = 0, skip = first * bits % 8;
+    uint32_t held = 0; // bits read and not yet used
     for (int64_t i = 0; i < n; ++i) {
-      unsigned code = 0;
-      for (unsigned b = 0; b < bits; ++b) {
-        int64_t at = (first + i) * bits + b;
-        code |= (in[at / 8] >> (at % 8) & 1u) << b;
+      while (have < bits + skip) { // no byte is read before it is needed: rows end there
+        held |= static_cast<uint32_t>(*next++) << have;
+        have += 8;
       }
-      codes[i] = static_cast<uint8_t>(code);
+      codes[i] = static_cast<uint8_t>(held >> skip & mask);
+      held >>= skip + bits;
+      have -= skip + bits;
+      skip = 0;
     }
   }
 }
@@ -311,6 +322,9 @@ private:
     };
     for (float factor : {0.9f, 0.8f, 0.7f, 0.6f})
       consider(factor, factor);
+    if (info.elementBits < 4) // few levels: clipping most of the range pays
+      for (float factor : {0.5f, 0.4f, 0.3f})
+        consider(factor, factor);
     for (float step : {0.05f, 0.025f}) {
       const float at = low;
       consider(at - step, at - step);

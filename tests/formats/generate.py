@@ -199,13 +199,16 @@ def main():
     }
     for kind in ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]:
         encoders[kind.lower()] = ggml(kinds[kind])
-    for bits in (4, 8):
-        for group in (32, 64, 128):
+    for bits in (2, 3, 5, 6, 7):
+        encoders[f"int{bits}"] = integer(bits, scale_type=F32)
+    for bits in range(2, 9):
+        for group in (32, 64, 128) if bits in (4, 8) else (16, 32, 64, 128):
             encoders[f"int{bits}_g{group}"] = integer(bits, group)
             encoders[f"int{bits}_g{group}_asym"] = integer(bits, group, zero=True)
     for name, encode in encoders.items():
         rows = [(COLUMNS, i, *encode(row)) for i, row in enumerate(x)]
-        if name.startswith(("int8_g", "int4")) or name in ("int8", "fp8_e4m3", "f16"):
+        small = name[:3] == "int" and name[3] != "8"
+        if small or name.startswith("int8_g") or name in ("int8", "fp8_e4m3", "f16"):
             rows += [(n, i, *encode(x[i][:n])) for n, i in [(203, 0), (48, 1), (1, 0)]]
         write(name, rows)
     halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}

@@ -1,7 +1,7 @@
 // RUN: rm -rf %t && split-file %s %t
 // RUN: qplan-opt %t/tied.mlir -qp-assign-treatments="quant=int8 sites=lm_head" -verify-diagnostics
 // RUN: qplan-opt %t/blocks.mlir -qp-assign-treatments="quant=q4_0" -verify-diagnostics
-// RUN: qplan-opt %t/typo.mlir -qp-assign-treatments="quant=int5" -verify-diagnostics
+// RUN: qplan-opt %t/typo.mlir -qp-assign-treatments="quant=int9" -verify-diagnostics
 // RUN: qplan-opt %t/scope.mlir -qp-assign-treatments="quant=int8 sites=head" -verify-diagnostics
 // RUN: qplan-opt %t/encoder.mlir -qp-assign-treatments="quant=q2_K" -verify-diagnostics
 // RUN: qplan-opt %t/search.mlir -qp-assign-treatments="quant=q8_0@mse" -verify-diagnostics
@@ -30,7 +30,7 @@ module {
 }
 
 //--- typo.mlir
-// expected-error @+1 {{treatment 'int5': 'int5' is no weight format; did you mean}}
+// expected-error @+1 {{treatment 'int9': 'int9' is no weight format; did you mean}}
 module {}
 
 //--- scope.mlir

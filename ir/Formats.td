@@ -247,7 +247,7 @@ def Q51Format : GgmlMin32<26, "Q5_1", "q5_1", 5, 24, 7> {
   let toleranceE5 = 6000;
 }
 class GgmlSuper<int number, string enumerator, string spelling, int width, int bytes, int gguf,
-                int group, bit hasMin>
+                int group, bit hasMin, int tolerance>
     : GgmlFormat<number, enumerator, spelling, width, 256, bytes, gguf> {
   let summary = "GGML: " # width # "-bit integers, super-blocks of 256 columns with "
                 # !if(hasMin, "small-integer scales and minima", "small-integer scales") # " for "
@@ -258,12 +258,13 @@ class GgmlSuper<int number, string enumerator, string spelling, int width, int b
   let panelMin = hasMin;
   let zero = !if(hasMin, "ZeroPoint::Minimum", "ZeroPoint::None");
   let offset = !if(hasMin, 0, !shl(1, !sub(width, 1)));
+  let toleranceE5 = tolerance;
 }
-def Q2KFormat : GgmlSuper<27, "Q2_K", "q2_K", 2, 84, 10, 16, 1>;
-def Q3KFormat : GgmlSuper<28, "Q3_K", "q3_K", 3, 110, 11, 16, 0>;
-def Q4KFormat : GgmlSuper<29, "Q4_K", "q4_K", 4, 144, 12, 32, 1>;
-def Q5KFormat : GgmlSuper<30, "Q5_K", "q5_K", 5, 176, 13, 32, 1>;
-def Q6KFormat : GgmlSuper<31, "Q6_K", "q6_K", 6, 210, 14, 16, 0>;
+def Q2KFormat : GgmlSuper<27, "Q2_K", "q2_K", 2, 84, 10, 16, 1, 34000>;
+def Q3KFormat : GgmlSuper<28, "Q3_K", "q3_K", 3, 110, 11, 16, 0, 20000>;
+def Q4KFormat : GgmlSuper<29, "Q4_K", "q4_K", 4, 144, 12, 32, 1, 9000>;
+def Q5KFormat : GgmlSuper<30, "Q5_K", "q5_K", 5, 176, 13, 32, 1, 4500>;
+def Q6KFormat : GgmlSuper<31, "Q6_K", "q6_K", 6, 210, 14, 16, 0, 2500>;
 
 def Int8B32Format : GgmlBlock32<32, "Int8B32", "int8_b32", 8, 34, 65535> {
   let summary = "activations as GGML's Q8_0: f16 scale for 32 columns, found at run time";

@@ -26,8 +26,8 @@ enum class ScaleRule : uint8_t {
   Mse  ///< the candidate with the least (weighted) squared error; never worse than Max
 };
 
-/// What encodeRow may be told. GGML's formats take rule Max only, without importance: they are
-/// what GGML's reference quantizers write.
+/// What encodeRow may be told. GGML's formats are what GGML's reference quantizers write: they
+/// take rule Max, and the K-quants rule Mse with importance, which is GGML's with an imatrix.
 struct EncodeOptions {
   ScaleRule rule = ScaleRule::Max;
   /// Weights [columns] >= 0 of the squared errors for rule Mse; null: all 1. Not owned.

@@ -19,6 +19,11 @@ std::unique_ptr<Codec> makeFp8Codec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
 std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
 
+/// Writes x[256] as the block (info.blockBytes) of a K-quant that GGML's reference gives, with
+/// `importance` [256] (null: its quantizer without). False when the scales do not fit f16.
+bool encodeKQuant(const FormatInfo &info, const float *x, const float *importance,
+                  uint8_t *block);
+
 /// Writes x[n] = scale * (codes - offset), or scale * codes + min when hasMin.
 void expandCodes(const uint8_t *codes, int64_t n, float scale, float min, int32_t offset,
                  bool hasMin, float *x);

@@ -1,7 +1,7 @@
 //===- GgmlSuperblocks.cpp - GGML's blocks of 256 values ------------------===//
 //
-// The K-quants, byte for byte as GGUF files hold them (read only), and Q8_K, the
-// activation format that goes with them (int8_b256). A super-block has f16
+// The K-quants, byte for byte as GGUF files hold them, and Q8_K, the activation
+// format that goes with them (int8_b256). A super-block has f16
 // scales for all of it and small integers that scale groups of 16 or 32 of its
 // values. Each unpacks to codes, scales and minima; the value follows from those
 // in the order of operations of GGML: (d*sc)*q, or (d*sc)*q - dmin*m.
@@ -159,11 +159,22 @@ public:
   }
 
 protected:
-  /// Only int8_b256 gets here: encodeRow refuses formats without an encoder.
-  llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &,
+  llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &options,
                      uint8_t *out) const override {
-    for (int64_t b = 0; b < columns / blockSize; ++b, out += info.blockBytes, x += blockSize)
-      encodeQ8K(x, out);
+    const float *importance = options.importance;
+    const bool weighted = options.rule == ScaleRule::Mse && importance && info.isWeight;
+    if (options.rule != ScaleRule::Max && !weighted)
+      return usageError("{} is written by GGML's own rules, which have no search without "
+                        "importance; use method max, or imatrix for the K-quants",
+                        info.name);
+    for (int64_t b = 0; b < columns; b += blockSize, out += info.blockBytes) {
+      if (!info.isWeight)
+        encodeQ8K(x + b, out);
+      else if (!encodeKQuant(info, x + b, weighted ? importance + b : nullptr, out))
+        return inputError("{}: columns {} to {} are too large for the f16 scales of {}; keep the "
+                          "tensor in a float format or use int8",
+                          subjectOf(options), b, b + blockSize - 1, info.name);
+    }
     return llvm::Error::success();
   }
 

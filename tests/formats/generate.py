@@ -4,10 +4,13 @@
 GGML's formats come from the gguf package, f8E4M3FN and bfloat16 from ml_dtypes, our own
 integer formats from the few lines of numpy below. Needs numpy, gguf and ml_dtypes; the tests
 need the written files only. Golden files are frozen: bytes behind a name never change.
+What GGML stores as K-quants (*_encoded.txt) comes from its own library, and is written when that
+is given: generate.py PATH/libggml-base.so.
 
 A file holds, for each row, `columns N`, the input (an index into inputs.txt, or `-`), the stored
 bytes in hex and the CRC-32 of the decoded f32 values; the first row also has all the values.
 """
+import ctypes
 import pathlib
 import sys
 import zlib
@@ -145,6 +148,39 @@ def random_blocks(kind, halves, seed):
         yield block.tobytes(), gguf.quants.dequantize(block[None], kind)[0]
 
 
+def importances():
+    """Weights of columns: spread over decades, partly zero, all equal."""
+    rng = np.random.default_rng(11)
+    spread = np.exp(rng.standard_normal(COLUMNS) * 2)
+    partly = np.where(rng.random(COLUMNS) < 0.4, 0, rng.random(COLUMNS))
+    partly[64:128] = 0
+    return np.stack([spread, partly, np.ones(COLUMNS)]).astype(F32)
+
+
+def write_kquants(library, x, kinds):
+    """K-quants of every input, without and with importance, by ggml_quantize_chunk."""
+    ggml = ctypes.CDLL(library)
+    quantize = ggml.ggml_quantize_chunk
+    quantize.restype = ctypes.c_size_t
+    floats = ctypes.POINTER(ctypes.c_float)
+    quantize.argtypes = [ctypes.c_int, floats, ctypes.c_void_p, *[ctypes.c_int64] * 3, floats]
+    weights = importances()
+    (HERE / "importances.txt").write_text("".join(f"{row.tobytes().hex()}\n" for row in weights))
+    for kind in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]:
+        size = gguf.GGML_QUANT_SIZES[kinds[kind]][1]
+        rows = []
+        for i, row in enumerate(x):
+            for w in [None, *range(len(weights))]:
+                out = np.zeros(size, np.uint8)
+                given = None if w is None else weights[w].ctypes.data_as(floats)
+                quantize(int(kinds[kind]), row.ctypes.data_as(floats), out.ctypes.data, 0, 1,
+                         COLUMNS, given)
+                source = i if w is None else f"{i} importance {w}"
+                rows.append((COLUMNS, source, out.tobytes(),
+                             gguf.quants.dequantize(out[None], kinds[kind])[0]))
+        write(f"{kind[:2].lower()}{kind[2:]}_encoded", rows)
+
+
 def write(name, rows):
     """rows: (columns, input index or None, stored bytes, values)."""
     lines = [f"format {name}"]
@@ -216,6 +252,8 @@ def main():
         rows = [(256, None, *pair) for pair in random_blocks(kinds[kind], at, seed)]
         write(kind[:2].lower() + kind[2:], rows)
     write_numbers()
+    if len(sys.argv) > 1:
+        write_kquants(sys.argv[1], x, kinds)
 
 
 if __name__ == "__main__":

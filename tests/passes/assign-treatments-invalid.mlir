@@ -3,7 +3,6 @@
 // RUN: qplan-opt %t/blocks.mlir -qp-assign-treatments="quant=q4_0" -verify-diagnostics
 // RUN: qplan-opt %t/typo.mlir -qp-assign-treatments="quant=int9" -verify-diagnostics
 // RUN: qplan-opt %t/scope.mlir -qp-assign-treatments="quant=int8 sites=head" -verify-diagnostics
-// RUN: qplan-opt %t/encoder.mlir -qp-assign-treatments="quant=q2_K" -verify-diagnostics
 // RUN: qplan-opt %t/search.mlir -qp-assign-treatments="quant=q8_0@mse" -verify-diagnostics
 // RUN: qplan-opt %t/recipe.mlir -qp-assign-treatments="recipe=%t/none" -verify-diagnostics
 // RUN: qplan-opt %t/unmatched.mlir -qp-assign-treatments="recipe=%t/recipe" -verify-diagnostics
@@ -36,16 +35,6 @@ module {}
 //--- scope.mlir
 // expected-error @+1 {{--sites head: `head` is none of layers, lm_head, embedding (joined with +)}}
 module {}
-
-//--- encoder.mlir
-// expected-error @+1 {{site layers.0.mlp.up: weights can be read from q2_K, but this version does not quantize to it; `qplan formats` lists those it does}}
-module {
-  func.func @forward(%x: tensor<?x256xf32>) -> tensor<?x8xf32> {
-    %w = qp.weight "w" : tensor<8x256xf32>
-    %y = qp.linear %x, %w {site = "layers.0.mlp.up"} : tensor<?x256xf32>, tensor<8x256xf32> -> tensor<?x8xf32>
-    return %y : tensor<?x8xf32>
-  }
-}
 
 //--- search.mlir
 // expected-error @+1 {{site layers.0.mlp.up: q8_0 is written by GGML's own rule, which has no search; leave out @mse}}

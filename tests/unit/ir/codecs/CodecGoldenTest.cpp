@@ -23,7 +23,8 @@ std::vector<float> floatsFromHex(const std::string &hex) {
 
 struct GoldenRow {
   int64_t columns = 0;
-  int64_t input = -1; ///< line of inputs.txt; -1: decode only
+  int64_t input = -1;      ///< line of inputs.txt; -1: decode only
+  int64_t importance = -1; ///< line of importances.txt; -1: none
   std::string bytes;
   uint32_t crc = 0;
   std::vector<float> values; ///< of the first row only
@@ -34,13 +35,15 @@ std::vector<GoldenRow> readGolden(const std::string &name) {
   std::ifstream file(QPLAN_GOLDEN "/" + name + ".txt");
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
-    std::string key, value, input;
+    std::string key, value, input, importance;
     words >> key >> value;
     if (key == "columns") {
       rows.emplace_back().columns = std::stoll(value);
       words >> input >> input;
       if (input != "-")
         rows.back().input = std::stoll(input);
+      if (words >> importance >> importance)
+        rows.back().importance = std::stoll(importance);
     } else if (key == "bytes") {
       rows.back().bytes = bytesFromHex(value);
     } else if (key == "crc") {
@@ -52,9 +55,9 @@ std::vector<GoldenRow> readGolden(const std::string &name) {
   return rows;
 }
 
-std::vector<std::vector<float>> readInputs() {
+std::vector<std::vector<float>> readInputs(const std::string &name = "inputs") {
   std::vector<std::vector<float>> inputs;
-  std::ifstream file(QPLAN_GOLDEN "/inputs.txt");
+  std::ifstream file(QPLAN_GOLDEN "/" + name + ".txt");
   for (std::string line; std::getline(file, line);)
     inputs.push_back(floatsFromHex(line));
   return inputs;
@@ -119,6 +122,26 @@ TEST_P(Golden, AnyBytesDecodeWithoutHarm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codec, Golden, testing::ValuesIn(everyFormat()), formatTestName);
+
+/// The files *_encoded.txt hold what GGML's own library stored.
+TEST(GgmlSuperblocks, StoreTheBytesOfGgmlsLibrary) {
+  std::vector<std::vector<float>> inputs = readInputs(), importances = readInputs("importances");
+  for (FormatId id :
+       {FormatId::Q2_K, FormatId::Q3_K, FormatId::Q4_K, FormatId::Q5_K, FormatId::Q6_K}) {
+    const FormatInfo &info = formatInfo(id);
+    std::vector<GoldenRow> rows = readGolden(info.name + std::string("_encoded"));
+    ASSERT_EQ(rows.size(), inputs.size() * (importances.size() + 1));
+    for (const GoldenRow &row : rows) {
+      const float *importance = row.importance < 0 ? nullptr : importances[row.importance].data();
+      std::string bytes(row.bytes.size(), 0);
+      ASSERT_EQ(messageOf(codecFor(id).encodeRow(inputs[row.input].data(), row.columns, importance,
+                                                 reinterpret_cast<uint8_t *>(bytes.data()))),
+                "");
+      EXPECT_EQ(llvm::toHex(bytes, true), llvm::toHex(row.bytes, true))
+          << info.name << " input " << row.input << ", importance " << row.importance;
+    }
+  }
+}
 
 /// The rows of appendix tables that circulate for x = -16..15.
 TEST(GgmlBlocks, StoreTheKnownBytesOfARamp) {

@@ -193,6 +193,10 @@ public:
     }
   }
 
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
+    packBits(codes, columns, info.elementBits, row);
+  }
+
 protected:
   llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &options,
                      uint8_t *out) const override {

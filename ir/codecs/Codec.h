@@ -85,6 +85,9 @@ public:
   /// Splits a stored row into codes and scales; `out`'s storage is reused. Only if isAffine().
   virtual void affineRow(const uint8_t *row, int64_t columns, AffineRow &out,
                          TensorScale tensor = {}) const;
+  /// Replaces the codes [columns] of a stored row and keeps its scales and zero points. Only for
+  /// CodecFamily::Affine, where codes are below 2^elementBits.
+  virtual void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const;
 
 protected:
   /// Encodes finite values (any, for plain floats) and a valid number of columns.

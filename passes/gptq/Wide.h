@@ -1,0 +1,71 @@
+//===- Wide.h - the inner loop of GPTQ --------------------------*- C++ -*-===//
+//
+// Private to passes/gptq. One loop carries nearly all of the work: take a sum of
+// scaled rows off a row. Each element adds its terms in order and products are
+// rounded before they are added, so vectors of any width give the same bits.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_PASSES_GPTQ_WIDE_H
+#define QPLAN_PASSES_GPTQ_WIDE_H
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+// One copy for each width of vectors; the loader picks. A sanitizer runs before the loader may.
+#if defined(__x86_64__) && defined(__linux__) && !__has_feature(address_sanitizer)
+#define QPLAN_GPTQ_WIDE                                                                            \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define QPLAN_GPTQ_WIDE
+#endif
+
+namespace qplan::gptq {
+
+/// out[c] -= sum over p < terms of a[p] * b[p * stride + c], for c < n.
+template <typename T>
+inline __attribute__((always_inline)) void
+subtractProductInline(T *out, const T *a, int64_t terms, const T *b, int64_t stride, int64_t n) {
+  typedef T Vector __attribute__((vector_size(64)));
+  constexpr int64_t lanes = 64 / sizeof(T), step = 4 * lanes;
+  int64_t c = 0;
+  for (; c + step <= n; c += step) {
+    Vector sum[4];
+    std::memcpy(sum, out + c, sizeof sum);
+    for (int64_t p = 0; p < terms; ++p) {
+      Vector row[4];
+      std::memcpy(row, b + p * stride + c, sizeof row);
+      for (int v = 0; v < 4; ++v)
+        sum[v] -= row[v] * a[p];
+    }
+    std::memcpy(out + c, sum, sizeof sum);
+  }
+  for (; c < n; ++c) {
+    T sum = out[c];
+    for (int64_t p = 0; p < terms; ++p)
+      sum -= b[p * stride + c] * a[p];
+    out[c] = sum;
+  }
+}
+
+/// Calls work(i) for i < count from up to `threads` threads, in any order.
+template <typename Work>
+void parallelFor(int64_t count, unsigned threads, const Work &work) {
+  std::atomic<int64_t> next{0};
+  auto loop = [&] {
+    for (int64_t i; (i = next++) < count;)
+      work(i);
+  };
+  std::vector<std::thread> helpers;
+  for (unsigned t = 1; t < threads && int64_t(t) < count; ++t)
+    helpers.emplace_back(loop);
+  loop();
+  for (std::thread &helper : helpers)
+    helper.join();
+}
+
+} // namespace qplan::gptq
+
+#endif // QPLAN_PASSES_GPTQ_WIDE_H

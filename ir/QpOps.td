@@ -103,9 +103,10 @@ def Qp_ObserveOp : Qp_Op<"observe"> {
   let summary = "accumulate statistics of the rows that enter a site";
   let description = [{
     Per column: largest magnitude, mean magnitude, mean square. Inserted by
-    `qp-insert-observers` for calibration, never present in a shipped plan.
+    `qp-insert-observers` for calibration, never present in a shipped plan. With
+    `gram`, instead, the sum of x x^T over the rows x, in f64: what GPTQ needs.
   }];
-  let arguments = (ins F32Tensor:$input, StrAttr:$site);
+  let arguments = (ins F32Tensor:$input, StrAttr:$site, UnitAttr:$gram);
   let assemblyFormat = "$input `,` $site attr-dict `:` type($input)";
 }
 

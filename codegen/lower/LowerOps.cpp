@@ -464,6 +464,10 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   if (failed(in))
     return failure();
   int64_t columns = in->stride;
+  // f32 absmax, f64 sums of |x| and x^2; or f64 sums of x x^T. Then an i64 count: see
+  // `observe` in Kernels.inc.
+  bool gram = op.getGram();
+  int64_t bytes = gram ? columns * columns * 8 + 8 : (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
   OpBuilder &ops = writer->ops();
   observers.push_back(ops.getDictionaryAttr(
       {ops.getNamedAttr("site", op.getSiteAttr()),
@@ -471,10 +475,8 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
        ops.getNamedAttr("columns", ops.getI64IntegerAttr(columns))}));
   writer->launch("observe", {in->buffer}, {},
                  {writer->whole("K", columns), writer->whole("offset", statisticsBytes),
-                  writer->whole("kind", 0), writer->whole("rows", in->rows)},
+                  writer->whole("kind", gram), writer->whole("rows", in->rows)},
                  {0}, {}, op.getLoc());
-  // f32 absmax, f64 sums of |x| and x^2, i64 count: see `observe` in Kernels.inc.
-  int64_t bytes = (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
   statisticsBytes += (bytes + 63) / 64 * 64;
   return success();
 }

@@ -3,15 +3,19 @@
 // The QDQ form is lowered as it stands: rows are rounded in f32, weights are rounded to
 // their format and kept in f32; observers have places in the statistics.
 // CHECK-LABEL: plan.program @qdq attributes
-// CHECK-SAME: observers = [{columns = 64 : i64, offset = 0 : i64, site = "s"}]
-// CHECK-SAME: statistics_bytes = 1344 : i64
+// CHECK-SAME: observers = [{columns = 64 : i64, offset = 0 : i64, site = "s"}, {columns = 64 : i64, offset = 1344 : i64, site = "g"}]
+// CHECK-SAME: statistics_bytes = 34176 : i64
 module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 : i64, context = 64 : i64, layers = 0 : i64, kv_format = "f32"}} {
   func.func @forward(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
     %t = qp.weight "t" : tensor<96x64xf32>
     // CHECK: plan.launch "embed" (@[[X:[a-z0-9]+]])
     %x = qp.embedding %ids, %t : tensor<?xi32>, tensor<96x64xf32> -> tensor<?x64xf32>
     // CHECK: plan.launch "observe" (@[[X]])
+    // CHECK-SAME: kind = 0 : i64
     qp.observe %x, "s" : tensor<?x64xf32>
+    // CHECK: plan.launch "observe" (@[[X]])
+    // CHECK-SAME: kind = 1 : i64
+    qp.observe %x, "g" {gram} : tensor<?x64xf32>
     // CHECK: plan.launch "fake_quant" (@[[X]], @[[R:[a-z0-9]+]])
     // CHECK-SAME: actGroup = 64 : i64, kind = 0 : i64
     %q = qp.quantize %x : tensor<?x64xf32> -> !qp.packed<?x64, int8_token>

@@ -8,6 +8,7 @@
 #include "ir/Failure.h"
 #include "passes/Passes.h"
 #include "passes/Sites.h"
+#include "passes/gptq/Gptq.h"
 
 #include <mlir/IR/Builders.h>
 
@@ -167,6 +168,16 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
       return usageError("site {}: {} is written by GGML's own rule, which has no search; leave out "
                         "@mse, or choose int8_g32, int4_g32 or another format of ours",
                         site.name, info.name);
+    if (treatment.method == Method::Gptq && treatment.weight != site.stored) {
+      if (!canRoundGptq(treatment.weight))
+        return usageError("site {}: gptq chooses integer codes, and {} is no integer format of "
+                          "ours; leave out @gptq, or choose int8, int4_g64 or another of these",
+                          site.name, info.name);
+      if (!site.input())
+        return usageError("site {}: gptq weighs errors by the rows that are multiplied, and here "
+                          "rows are looked up; give it another method in a recipe",
+                          site.name);
+    }
     if (auto bytes = rowBytes(treatment.weight, site.columns); !bytes)
       return usageError("site {}: {}", site.name, llvm::toString(bytes.takeError()));
     if (treatment.activation)
@@ -190,6 +201,11 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
         return llvm::cantFail(
             parseTreatment(cast<StringAttr>(s.op->getAttr(treatmentAttr)).getValue()));
       };
+      bool solved = text(site).method == Method::Gptq || text(*entry->second).method == Method::Gptq;
+      if (solved)
+        return usageError("sites {} and {} share the tensor `{}`, and gptq rounds it for one input; "
+                          "give both another method, or store it twice with --untie",
+                          entry->second->name, site.name, weight.getSource().str());
       if (text(site).weight != text(*entry->second).weight)
         return usageError("sites {} and {} share the tensor `{}` but have different formats ({} "
                           "and {}); put both in scope (--sites) or store it twice with --untie",

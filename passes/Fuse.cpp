@@ -54,8 +54,11 @@ bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
     auto quantize = op.getWeights()[0].getDefiningOp<qp::QuantizeOp>();
     return quantize ? quantize.getMethodAttr() : Attribute();
   };
+  // What is stored in its format already must not be rounded with another's values.
+  bool bothRounded = bool(a.getWeights()[0].getDefiningOp<qp::QuantizeOp>()) ==
+                     bool(b.getWeights()[0].getDefiningOp<qp::QuantizeOp>());
   bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
-  return bothPacked && qp::formatNameOf(left) == qp::formatNameOf(right) &&
+  return bothPacked && bothRounded && qp::formatNameOf(left) == qp::formatNameOf(right) &&
          method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty();
 }
 

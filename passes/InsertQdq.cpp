@@ -53,6 +53,11 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   }
 
   llvm::Error apply(const Site &site, const Treatment &treatment) {
+    if (treatment.method == Method::Gptq &&
+        qp::formatNameOf(weightUnder(site.weight()).getType()) != formatName(treatment.weight))
+      return usageError("site {}: its weights are not rounded by gptq yet; start from the stage "
+                        "`gptq` of `qplan compile --dump-ir`",
+                        site.name);
     for (unsigned i = 0; i < site.weightCount; ++i)
       treatWeight(site, i, treatment);
     if (!treatment.activation || !site.input())

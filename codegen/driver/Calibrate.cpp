@@ -85,6 +85,15 @@ SiteStatistics readObserver(const uint8_t *memory, int64_t columns) {
 
 } // namespace
 
+llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
+  return runPasses(module, "calibrate", [](OpPassManager &manager) {
+    manager.addPass(createFuse());
+    manager.addPass(createLowerToPlan());
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
+    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
+  });
+}
+
 llvm::Error Compiler::calibrate() {
   if (options.calibration.empty()) {
     if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
@@ -127,14 +136,10 @@ llvm::Error Compiler::calibrate() {
       std::string &name = first.try_emplace(input, site.name).first->second;
       sharers.push_back({site.name, name});
     }
-  auto passes = [&](OpPassManager &manager) {
-    manager.addPass(createInsertObservers());
-    manager.addPass(createFuse());
-    manager.addPass(createLowerToPlan());
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
-  };
-  if (auto error = runPasses(**module, "calibrate", passes))
+  auto observe = [](OpPassManager &manager) { manager.addPass(createInsertObservers()); };
+  if (auto error = runPasses(**module, "observe", observe))
+    return error;
+  if (auto error = lowerForCalibration(**module))
     return error;
   auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
   if (!live)

@@ -152,6 +152,8 @@ llvm::Error Compiler::transform(ModuleOp module) {
     return error;
   if (auto error = stage("transform", createFoldSmoothQuant(inputs)))
     return error;
+  if (auto error = roundWithGptq(module))
+    return error;
   if (auto error = stage("quantize", createInsertQdq(inputs)))
     return error;
   if (options.qdq)

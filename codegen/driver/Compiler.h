@@ -77,6 +77,10 @@ private:
   llvm::Error calibrate();
   llvm::Error choose();
   llvm::Error transform(mlir::ModuleOp module);
+  /// Replaces the weights of sites with method gptq, which are assigned, by blobs.
+  llvm::Error roundWithGptq(mlir::ModuleOp module);
+  /// From an imported module with observers to the plan that a LiveModel runs.
+  llvm::Error lowerForCalibration(mlir::ModuleOp module);
   llvm::Error lower(mlir::ModuleOp module);
   llvm::Error writePackage(mlir::ModuleOp module);
   llvm::Error runPasses(mlir::ModuleOp module, llvm::StringRef stage,

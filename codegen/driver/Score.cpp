@@ -173,6 +173,10 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
     return list.takeError();
   std::vector<Treatment> kept;
   for (Treatment treatment : *list) {
+    if (treatment.method == Method::Gptq)
+      return usageError("--auto: this version cannot score {}; give {}@mse, save the recipe "
+                        "(--save-recipe) and write @gptq into it",
+                        printTreatment(treatment), formatName(treatment.weight).str());
     bool plainFloat = formatInfo(treatment.weight).family == CodecFamily::Float;
     if (options.activations == "8" && options.automatic == "all" && !plainFloat)
       treatment.activation = FormatId::Int8Token;

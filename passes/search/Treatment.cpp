@@ -22,6 +22,7 @@ namespace {
 struct ParameterRow {
   const char *name;
   double preset, least, most;
+  bool isSwitch = false; ///< 0 or 1, nothing between
 };
 
 struct MethodRow {
@@ -36,6 +37,9 @@ const std::vector<MethodRow> &methods() {
       {Method::Max, "max", {}},
       {Method::Mse, "mse", {}},
       {Method::SmoothQuant, "smoothquant", {{"alpha", 0.5, 0.0, 1.0}}},
+      {Method::Gptq,
+       "gptq",
+       {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true}}},
   };
   return rows;
 }
@@ -199,6 +203,9 @@ llvm::Error parseParameter(llvm::StringRef text, llvm::StringRef whole, Treatmen
   if (value < parameter->least || value > parameter->most)
     return usageError("treatment '{}': parameter '{}' is {}, expected {} to {}", shown(whole),
                       parameter->name, value, parameter->least, parameter->most);
+  if (parameter->isSwitch && value != 0 && value != 1)
+    return usageError("treatment '{}': parameter '{}' is {}, expected 0 or 1", shown(whole),
+                      parameter->name, value);
   // Minus zero would make two texts of one value.
   if (!treatment.parameters.emplace(parameter->name, value + 0.0).second)
     return usageError("treatment '{}': parameter '{}' is given twice", shown(whole),

@@ -30,6 +30,8 @@ enum class Method {
   Max,         ///< scales from the largest magnitude of each group (written as nothing)
   Mse,         ///< scales that minimise the squared error of the weights
   SmoothQuant, ///< column scales moved from activations into weights first; `alpha` in [0, 1]
+  Gptq,        ///< codes that make up for each other's errors (passes/gptq/Gptq.h): `damp`;
+               ///< `actorder` and `mse` are 0 or 1
 };
 
 /// One treatment. Equal treatments have equal canonical text and conversely.

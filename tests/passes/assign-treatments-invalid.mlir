@@ -4,6 +4,9 @@
 // RUN: qplan-opt %t/typo.mlir -qp-assign-treatments="quant=int9" -verify-diagnostics
 // RUN: qplan-opt %t/scope.mlir -qp-assign-treatments="quant=int8 sites=head" -verify-diagnostics
 // RUN: qplan-opt %t/search.mlir -qp-assign-treatments="quant=q8_0@mse" -verify-diagnostics
+// RUN: qplan-opt %t/codes.mlir -qp-assign-treatments="quant=fp8@gptq" -verify-diagnostics
+// RUN: qplan-opt %t/rows.mlir -qp-assign-treatments="quant=int8@gptq sites=embedding" -verify-diagnostics
+// RUN: qplan-opt %t/shared.mlir -qp-assign-treatments="quant=int8@gptq" -verify-diagnostics
 // RUN: qplan-opt %t/recipe.mlir -qp-assign-treatments="recipe=%t/none" -verify-diagnostics
 // RUN: qplan-opt %t/unmatched.mlir -qp-assign-treatments="recipe=%t/recipe" -verify-diagnostics
 
@@ -43,6 +46,37 @@ module {
     %w = qp.weight "w" : tensor<8x64xf32>
     %y = qp.linear %x, %w {site = "layers.0.mlp.up"} : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
     return %y : tensor<?x8xf32>
+  }
+}
+
+//--- codes.mlir
+// expected-error @+1 {{site layers.0.mlp.up: gptq chooses integer codes, and fp8_e4m3 is no integer format of ours; leave out @gptq}}
+module {
+  func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+    %w = qp.weight "w" : tensor<8x64xf32>
+    %y = qp.linear %x, %w {site = "layers.0.mlp.up"} : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
+    return %y : tensor<?x8xf32>
+  }
+}
+
+//--- rows.mlir
+// expected-error @+1 {{site embedding: gptq weighs errors by the rows that are multiplied, and here rows are looked up}}
+module {
+  func.func @forward(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
+    %t = qp.weight "t" : tensor<96x64xf32>
+    %x = qp.embedding %ids, %t : tensor<?xi32>, tensor<96x64xf32> -> tensor<?x64xf32>
+    return %x : tensor<?x64xf32>
+  }
+}
+
+//--- shared.mlir
+// expected-error @+1 {{sites layers.0.mlp.up and layers.1.mlp.up share the tensor `w`, and gptq rounds it for one input}}
+module {
+  func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %w = qp.weight "w" : tensor<64x64xf32>
+    %y = qp.linear %x, %w {site = "layers.0.mlp.up"} : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+    %z = qp.linear %y, %w {site = "layers.1.mlp.up"} : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+    return %z : tensor<?x64xf32>
   }
 }
 

@@ -90,7 +90,8 @@ TEST(Treatment, CanonicalTextIsReadBackForEveryWeightFormat) {
     if (!info.isWeight)
       continue;
     for (const char *suffix :
-         {"", "a8", "a16", "a8b32", "afp8s", "@mse", "a8@smoothquant{alpha=0.25}"}) {
+         {"", "a8", "a16", "a8b32", "afp8s", "@mse", "a8@smoothquant{alpha=0.25}",
+          "@gptq{actorder=0,damp=0.05}"}) {
       auto treatment = parseTreatment(std::string(info.name) + suffix);
       ASSERT_TRUE(bool(treatment)) << messageOf(treatment.takeError());
       auto again = parseTreatment(printTreatment(*treatment));
@@ -106,6 +107,8 @@ TEST(Treatment, LeavesDefaultsOut) {
   EXPECT_EQ(canonical("int8a8@smoothquant{alpha=0.5}"), "int8a8@smoothquant");
   EXPECT_EQ(canonical("int8a8@smoothquant{ alpha = 0 }"), "int8a8@smoothquant{alpha=0}");
   EXPECT_EQ(canonical("int8a8@smoothquant{alpha=-0}"), "int8a8@smoothquant{alpha=0}");
+  EXPECT_EQ(canonical("w4@gptq{damp=0.01,actorder=1,mse=1}"), "int4_g128@gptq");
+  EXPECT_EQ(canonical("int4_g64a8@gptq{mse=0,damp=0.1}"), "int4_g64a8@gptq{damp=0.1,mse=0}");
   EXPECT_EQ(parseTreatment("int8@smoothquant")->parameter("alpha"), 0.5);
 }
 
@@ -118,7 +121,11 @@ TEST(Treatment, ErrorsNameWhatIsWrongAndWhatIsNear) {
   expectMessage("int8a", "'a' is no activation format");
   expectMessage("int8@smothquant", "did you mean 'smoothquant'?");
   expectMessage("int8@", "'' is no method");
-  expectMessage("int8@sorcery", "known: max, mse, smoothquant");
+  expectMessage("int8@sorcery", "known: max, mse, smoothquant, gptq");
+  expectMessage("int4_g64@gtpq", "did you mean 'gptq'?");
+  expectMessage("int4_g64@gptq{mse=0.5}", "is 0.5, expected 0 or 1");
+  expectMessage("int4_g64@gptq{damp=0}", "expected 1e-06 to 1");
+  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse)");
   expectMessage("int8{alpha=1}", "method 'max' has no parameter 'alpha' (it has: none)");
   expectMessage("int8@smoothquant{beta=1}", "(it has: alpha)");
   expectMessage("int8@smoothquant{alpha=2}", "is 2, expected 0 to 1");

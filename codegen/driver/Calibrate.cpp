@@ -88,9 +88,7 @@ SiteStatistics readObserver(const uint8_t *memory, int64_t columns) {
 llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
   return runPasses(module, "calibrate", [](OpPassManager &manager) {
     manager.addPass(createFuse());
-    manager.addPass(createLowerToPlan());
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
+    addPlanPasses(manager);
   });
 }
 

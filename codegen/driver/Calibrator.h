@@ -31,6 +31,10 @@ llvm::Expected<nlohmann::ordered_json> manifestOf(mlir::ModuleOp module, plan::P
 llvm::Expected<Recipe> recipeOf(mlir::ModuleOp module, const Checkpoint &source,
                                 const CompileOptions &options, const Recipe *chosen);
 
+/// From qp ops to a plan whose memory and weights have places; `maxTokens` is the most
+/// rows of a pass, if not the usual.
+void addPlanPasses(mlir::OpPassManager &manager, std::optional<int64_t> maxTokens = {});
+
 /// Token ids of a text file: windows [samples][length], not overlapping.
 llvm::Expected<std::vector<std::vector<int32_t>>>
 calibrationWindows(const Checkpoint &source, const std::string &path, int64_t samples,

@@ -161,14 +161,17 @@ llvm::Error Compiler::transform(ModuleOp module) {
   return stage("fuse", createFuse());
 }
 
+void qplan::addPlanPasses(OpPassManager &manager, std::optional<int64_t> maxTokens) {
+  LowerToPlanOptions lowering;
+  lowering.maxTokens = maxTokens.value_or(lowering.maxTokens);
+  manager.addPass(createLowerToPlan(lowering));
+  manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
+  manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
+}
+
 llvm::Error Compiler::lower(ModuleOp module) {
-  return runPasses(module, "plan", [&](OpPassManager &manager) {
-    LowerToPlanOptions lowering;
-    lowering.maxTokens = options.maxTokens;
-    manager.addPass(createLowerToPlan(lowering));
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
-    manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
-  });
+  return runPasses(module, "plan",
+                   [&](OpPassManager &manager) { addPlanPasses(manager, options.maxTokens); });
 }
 
 llvm::Expected<std::string> Compiler::run(EmitStage stage) {

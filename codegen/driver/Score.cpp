@@ -222,11 +222,8 @@ llvm::Error Compiler::choose() {
     groups.push_back(std::move(group));
 
   // Sites keep names and shapes; their ops go away with the lowering.
-  if (auto error = runPasses(**module, "score", [&](OpPassManager &manager) {
-        manager.addPass(createLowerToPlan());
-        manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignMemory());
-        manager.addNestedPass<plan::ProgramOp>(plan::createPlanAssignWeights());
-      }))
+  if (auto error = runPasses(**module, "score",
+                             [](OpPassManager &manager) { addPlanPasses(manager); }))
     return error;
 
   BudgetProblem problem;

@@ -446,13 +446,13 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
     return failure();
   FormatId format = llvm::cantFail(parseFormat(quantize.getType().getFormat()));
   const FormatInfo &info = formatInfo(format);
-  int64_t group = info.groupColumns ? info.groupColumns : in->stride;
+  RowRounding rounding = rowRoundingOf(format, in->stride);
   double scale = quantize.getScale() ? quantize.getScale()->convertToDouble() : 0.0;
-  int64_t mode = format == FormatId::Int8B32 ? 1 : format == FormatId::Int8B256 ? 2 : 0;
   Place out = placeFor(op.getResult(), in->rows);
   writer->launch("fake_quant", {in->buffer, out.buffer}, {},
                  {writer->whole("K", in->stride), writer->whole("kind", info.isInteger() ? 0 : 1),
-                  writer->whole("actGroup", group), writer->whole("roundMode", mode),
+                  writer->whole("actGroup", rounding.group),
+                  writer->whole("roundMode", rounding.mode),
                   writer->real("staticScale", scale), writer->whole("rows", in->rows)},
                  {0}, {1}, op.getLoc());
   places[op.getResult()] = out;

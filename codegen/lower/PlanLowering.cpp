@@ -170,14 +170,20 @@ bool PlanLowering::diesAt(Value value, Operation *op) {
   });
 }
 
+RowRounding qplan::rowRoundingOf(FormatId format, int64_t columns) {
+  int64_t group = formatInfo(format).groupColumns;
+  int64_t mode = format == FormatId::Int8B32 ? 1 : format == FormatId::Int8B256 ? 2 : 0;
+  return {group ? group : columns, mode};
+}
+
 PackedPlace PlanLowering::packedBuffers(Type type, int64_t sumGroup, int64_t rows) {
   FormatId format = llvm::cantFail(parseFormat(qp::formatNameOf(type)));
-  const FormatInfo &info = formatInfo(format);
   PackedPlace place;
   place.columns = qp::widthOf(type);
-  place.group = info.groupColumns ? info.groupColumns : place.columns;
+  RowRounding rounding = rowRoundingOf(format, place.columns);
+  place.group = rounding.group;
   place.sumGroup = std::min(place.group, sumGroup);
-  place.roundMode = format == FormatId::Int8B32 ? 1 : format == FormatId::Int8B256 ? 2 : 0;
+  place.roundMode = rounding.mode;
   place.rows = rows;
   int64_t slots = std::max<int64_t>(rows, 1);
   auto groups = [&](int64_t size) { return (place.columns + size - 1) / size; };
@@ -197,8 +203,7 @@ FailureOr<PackedPlace> PlanLowering::packedRows(Value value, int64_t weightGroup
     return made->second;
   FormatId format = llvm::cantFail(parseFormat(qp::formatNameOf(value.getType())));
   int64_t columns = qp::widthOf(value.getType());
-  int64_t group = formatInfo(format).groupColumns ? formatInfo(format).groupColumns : columns;
-  int64_t sumGroup = std::min(group, weightGroup);
+  int64_t sumGroup = std::min(rowRoundingOf(format, columns).group, weightGroup);
   auto it = packed.find({value, sumGroup});
   if (it != packed.end())
     return it->second;

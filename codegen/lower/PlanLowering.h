@@ -36,6 +36,13 @@ struct PackedPlace {
   int64_t columns = 0, group = 0, sumGroup = 0, roundMode = 0, rows = 0;
 };
 
+/// How the kernels quantize rows of `columns` to an activation format: columns of a
+/// scale, and roundMode of Kernels.inc.
+struct RowRounding {
+  int64_t group, mode;
+};
+RowRounding rowRoundingOf(FormatId format, int64_t columns);
+
 class PlanLowering {
 public:
   PlanLowering(mlir::ModuleOp module, mlir::func::FuncOp function, PlanSizes sizes);

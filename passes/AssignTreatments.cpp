@@ -8,7 +8,7 @@
 #include "ir/Failure.h"
 #include "passes/Passes.h"
 #include "passes/Sites.h"
-#include "passes/gptq/Gptq.h"
+#include "passes/moments/MomentMethod.h"
 
 #include <mlir/IR/Builders.h>
 
@@ -168,15 +168,14 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
       return usageError("site {}: {} is written by GGML's own rule, which has no search; leave out "
                         "@mse, or choose int8_g32, int4_g32 or another format of ours",
                         site.name, info.name);
-    if (treatment.method == Method::Gptq && treatment.weight != site.stored) {
-      if (!canRoundGptq(treatment.weight))
-        return usageError("site {}: gptq chooses integer codes, and {} is no integer format of "
-                          "ours; leave out @gptq, or choose int8, int4_g64 or another of these",
-                          site.name, info.name);
+    if (const MomentMethod *method = momentMethod(treatment.method);
+        method && treatment.weight != site.stored) {
+      if (auto error = method->check(treatment))
+        return usageError("site {}: {}", site.name, llvm::toString(std::move(error)));
       if (!site.input())
-        return usageError("site {}: gptq weighs errors by the rows that are multiplied, and here "
+        return usageError("site {}: {} weighs errors by the rows that are multiplied, and here "
                           "rows are looked up; give it another method in a recipe",
-                          site.name);
+                          site.name, methodName(treatment.method).str());
     }
     if (auto bytes = rowBytes(treatment.weight, site.columns); !bytes)
       return usageError("site {}: {}", site.name, llvm::toString(bytes.takeError()));
@@ -201,11 +200,12 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
         return llvm::cantFail(
             parseTreatment(cast<StringAttr>(s.op->getAttr(treatmentAttr)).getValue()));
       };
-      bool solved = text(site).method == Method::Gptq || text(*entry->second).method == Method::Gptq;
-      if (solved)
-        return usageError("sites {} and {} share the tensor `{}`, and gptq rounds it for one input; "
-                          "give both another method, or store it twice with --untie",
-                          entry->second->name, site.name, weight.getSource().str());
+      for (const Site *each : {&site, entry->second})
+        if (Method method = text(*each).method; momentMethod(method))
+          return usageError("sites {} and {} share the tensor `{}`, and {} changes it for one "
+                            "input; give both another method, or store it twice with --untie",
+                            entry->second->name, site.name, weight.getSource().str(),
+                            methodName(method).str());
       if (text(site).weight != text(*entry->second).weight)
         return usageError("sites {} and {} share the tensor `{}` but have different formats ({} "
                           "and {}); put both in scope (--sites) or store it twice with --untie",

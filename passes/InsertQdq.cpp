@@ -7,7 +7,8 @@
 
 #include "ir/Failure.h"
 #include "passes/PassInputs.h"
-#include "passes/Sites.h"
+#include "passes/InputFold.h"
+#include "passes/moments/MomentMethod.h"
 
 #include <mlir/IR/Builders.h>
 
@@ -35,7 +36,10 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   void runOnOperation() override {
     quantized.clear();
     stored.clear();
-    if (auto error = openStatistics(statisticsFile, inputs, opened)) {
+    llvm::Error error = openStatistics(statisticsFile, inputs, opened);
+    if (!error)
+      error = openWeights(checkpointPath, blobFolder, inputs, opened);
+    if (error) {
       getOperation().emitError() << llvm::toString(std::move(error));
       return signalPassFailure();
     }
@@ -53,11 +57,12 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   }
 
   llvm::Error apply(const Site &site, const Treatment &treatment) {
-    if (treatment.method == Method::Gptq &&
+    const MomentMethod *method = momentMethod(treatment.method);
+    if (method && method->rounds(treatment) &&
         qp::formatNameOf(weightUnder(site.weight()).getType()) != formatName(treatment.weight))
-      return usageError("site {}: its weights are not rounded by gptq yet; start from the stage "
-                        "`gptq` of `qplan compile --dump-ir`",
-                        site.name);
+      return usageError("site {}: its weights are not rounded by {} yet; start from the stage "
+                        "`round` of `qplan compile --dump-ir`",
+                        site.name, methodName(treatment.method).str());
     for (unsigned i = 0; i < site.weightCount; ++i)
       treatWeight(site, i, treatment);
     if (!treatment.activation || !site.input())
@@ -129,10 +134,33 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
     auto found = inputs.statistics->sites.find(site.name);
     if (found == inputs.statistics->sites.end())
       return inputError("site {}: the statistics do not hold it; make them again", site.name);
+    std::vector<float> ranges = found->second.absMax;
+    if (auto error = divideByFactors(site, ranges))
+      return std::move(error);
     float largest = 0;
-    for (float value : found->second.absMax)
+    for (float value : ranges)
       largest = std::max(largest, value);
     return largest > 0 ? double(largest) / (info.divisorHalves / 2.0) : 1.0;
+  }
+
+  /// The statistics are those of the input before its division.
+  llvm::Error divideByFactors(const Site &site, std::vector<float> &ranges) {
+    auto name = site.op->getAttrOfType<StringAttr>(factorsAttr);
+    if (!name)
+      return llvm::Error::success();
+    if (!inputs.weights)
+      return usageError("site {}: its input was divided by the factors of blob {}; give the "
+                        "checkpoint and the folder of blobs",
+                        site.name, name.getValue().str());
+    auto factors = inputs.weights->blobs().floats(name.getValue());
+    if (!factors)
+      return factors.takeError();
+    if (factors->size() != ranges.size())
+      return inputError("site {}: the statistics are of {} columns, its factors of {}", site.name,
+                        ranges.size(), factors->size());
+    for (size_t j = 0; j < ranges.size(); ++j)
+      ranges[j] /= (*factors)[j];
+    return llvm::Error::success();
   }
 };
 

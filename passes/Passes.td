@@ -78,7 +78,9 @@ def InsertQdq : Pass<"qp-insert-qdq", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::qplan::qp::QpDialect"];
   let options = [
-    Option<"statisticsFile", "statistics", "std::string", "\"\"", "Statistics file, where the driver gives none">];
+    Option<"statisticsFile", "statistics", "std::string", "\"\"", "Statistics file, where the driver gives none">,
+    Option<"checkpointPath", "checkpoint", "std::string", "\"\"", "Checkpoint that was smoothed, where the driver opened none">,
+    Option<"blobFolder", "blobs", "std::string", "\"\"", "Folder of the factors">];
   let statistics = [Statistic<"weights", "weights", "Weights quantized">,
                     Statistic<"activations", "activations", "Activations quantized">];
 }

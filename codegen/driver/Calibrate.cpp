@@ -59,10 +59,8 @@ qplan::calibrationWindows(const Checkpoint &source, const std::string &path, int
   return windows;
 }
 
-namespace {
-
-/// Reads one observer's memory; the layout is that of `observe` in Kernels.inc.
-SiteStatistics readObserver(const uint8_t *memory, int64_t columns) {
+// The layout is that of `observe` in Kernels.inc.
+SiteStatistics qplan::readObserver(const uint8_t *memory, int64_t columns) {
   SiteStatistics out;
   auto at = [&](auto &value, int64_t offset) { std::memcpy(&value, memory + offset, sizeof value); };
   int64_t sums = (columns * 4 + 7) / 8 * 8;
@@ -82,8 +80,6 @@ SiteStatistics readObserver(const uint8_t *memory, int64_t columns) {
   }
   return out;
 }
-
-} // namespace
 
 llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
   return runPasses(module, "calibrate", [](OpPassManager &manager) {

@@ -40,6 +40,9 @@ llvm::Expected<std::vector<std::vector<int32_t>>>
 calibrationWindows(const Checkpoint &source, const std::string &path, int64_t samples,
                    int64_t length, std::string *textHash);
 
+/// Reads the memory of an observer of `columns` columns that is no Gram matrix.
+SiteStatistics readObserver(const uint8_t *memory, int64_t columns);
+
 /// A plan of the model in f32, in memory, whose weights may be changed between runs.
 class LiveModel {
 public:

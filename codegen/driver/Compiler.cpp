@@ -152,7 +152,7 @@ llvm::Error Compiler::transform(ModuleOp module) {
     return error;
   if (auto error = stage("transform", createFoldSmoothQuant(inputs)))
     return error;
-  if (auto error = roundWithGptq(module))
+  if (auto error = roundSites(module))
     return error;
   if (auto error = stage("quantize", createInsertQdq(inputs)))
     return error;

@@ -77,8 +77,9 @@ private:
   llvm::Error calibrate();
   llvm::Error choose();
   llvm::Error transform(mlir::ModuleOp module);
-  /// Replaces the weights of sites with method gptq, which are assigned, by blobs.
-  llvm::Error roundWithGptq(mlir::ModuleOp module);
+  /// Runs the methods over second moments (passes/moments) on the sites that have one: folds
+  /// their factors and replaces the weights they round by blobs.
+  llvm::Error roundSites(mlir::ModuleOp module);
   /// From an imported module with observers to the plan that a LiveModel runs.
   llvm::Error lowerForCalibration(mlir::ModuleOp module);
   llvm::Error lower(mlir::ModuleOp module);

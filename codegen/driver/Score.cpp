@@ -17,6 +17,7 @@
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
 #include "passes/Sites.h"
+#include "passes/moments/MomentMethod.h"
 #include "passes/search/BudgetSolver.h"
 
 #include <cmath>
@@ -173,10 +174,11 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
     return list.takeError();
   std::vector<Treatment> kept;
   for (Treatment treatment : *list) {
-    if (treatment.method == Method::Gptq)
+    if (momentMethod(treatment.method))
       return usageError("--auto: this version cannot score {}; give {}@mse, save the recipe "
-                        "(--save-recipe) and write @gptq into it",
-                        printTreatment(treatment), formatName(treatment.weight).str());
+                        "(--save-recipe) and write @{} into it",
+                        printTreatment(treatment), formatName(treatment.weight).str(),
+                        methodName(treatment.method).str());
     bool plainFloat = formatInfo(treatment.weight).family == CodecFamily::Float;
     if (options.activations == "8" && options.automatic == "all" && !plainFloat)
       treatment.activation = FormatId::Int8Token;

@@ -469,10 +469,13 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   bool gram = op.getGram();
   int64_t bytes = gram ? columns * columns * 8 + 8 : (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
   OpBuilder &ops = writer->ops();
-  observers.push_back(ops.getDictionaryAttr(
-      {ops.getNamedAttr("site", op.getSiteAttr()),
-       ops.getNamedAttr("offset", ops.getI64IntegerAttr(statisticsBytes)),
-       ops.getNamedAttr("columns", ops.getI64IntegerAttr(columns))}));
+  NamedAttrList entry;
+  entry.set("site", op.getSiteAttr());
+  entry.set("offset", ops.getI64IntegerAttr(statisticsBytes));
+  entry.set("columns", ops.getI64IntegerAttr(columns));
+  if (gram)
+    entry.set("gram", ops.getUnitAttr());
+  observers.push_back(entry.getDictionary(ops.getContext()));
   writer->launch("observe", {in->buffer}, {},
                  {writer->whole("K", columns), writer->whole("offset", statisticsBytes),
                   writer->whole("kind", gram), writer->whole("rows", in->rows)},

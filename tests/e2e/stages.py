@@ -58,15 +58,14 @@ def emits(plan):
 
 work, model, treatment = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 work.mkdir(parents=True, exist_ok=True)
-given, statistics, inputs = [], "", ""
+given, inputs = [], ""
 if len(sys.argv) > 4:
     file = work / "statistics"
     given = ["--calib", sys.argv[4], "--calib-samples", 4, "--calib-length", 64, "--statistics", file]
-    statistics = f"{{statistics={file}}}"
     inputs = f"{{statistics={file} checkpoint={model} blobs={work / 'blobs'}}}"
 # Each dump, and the passes that lead to it from the one before.
 stages = [("import", ""), ("assign", f"qp-assign-treatments{{quant={treatment}}}"),
-          ("transform", f"qp-fold-smooth-quant{inputs}"), ("quantize", f"qp-insert-qdq{statistics}"),
+          ("transform", f"qp-fold-smooth-quant{inputs}"), ("quantize", f"qp-insert-qdq{inputs}"),
           ("fuse", "qp-fuse"),
           ("plan", "qp-to-plan,plan.program(plan-assign-memory,plan-assign-weights)")]
 text = emitted("plan").strip()

@@ -70,7 +70,7 @@ module {
 }
 
 //--- shared.mlir
-// expected-error @+1 {{sites layers.0.mlp.up and layers.1.mlp.up share the tensor `w`, and gptq rounds it for one input}}
+// expected-error @+1 {{sites layers.0.mlp.up and layers.1.mlp.up share the tensor `w`, and gptq changes it for one input}}
 module {
   func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
     %w = qp.weight "w" : tensor<64x64xf32>

@@ -22,7 +22,7 @@ func.func @unreadable(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
 // GPTQ needs the model's inputs, which the driver makes; the weight would be rounded otherwise.
 func.func @unsolved(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
   %w = qp.weight "w" : tensor<8x64xf32>
-  // expected-error @+1 {{site s: its weights are not rounded by gptq yet; start from the stage `gptq`}}
+  // expected-error @+1 {{site s: its weights are not rounded by gptq yet; start from the stage `round`}}
   %y = qp.linear %x, %w {site = "s", qp.treatment = "int4_g32@gptq"} : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }

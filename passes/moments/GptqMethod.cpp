@@ -1,0 +1,62 @@
+//===- GptqMethod.cpp - @gptq ---------------------------------------------===//
+//
+// One factorisation of an input's moments serves all weights that read it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/Failure.h"
+#include "passes/gptq/Gptq.h"
+#include "passes/moments/Methods.h"
+
+using namespace qplan;
+
+namespace {
+
+GptqOptions optionsOf(const Treatment &treatment) {
+  return {treatment.parameter("damp"), treatment.parameter("actorder") != 0,
+          treatment.parameter("mse") != 0};
+}
+
+class GptqRounder final : public MomentRounder {
+public:
+  GptqRounder(GptqFactor factor, GptqOptions options, unsigned threads)
+      : factor(std::move(factor)), options(options), threads(threads) {}
+
+  llvm::Expected<std::vector<uint8_t>> round(const MomentWeight &weight) const override {
+    return roundGptq(factor, weight.treatment.weight, weight.rows, weight.read, options, threads,
+                     weight.subject);
+  }
+
+private:
+  GptqFactor factor;
+  GptqOptions options;
+  unsigned threads;
+};
+
+class GptqMethod final : public MomentMethod {
+public:
+  llvm::Error check(const Treatment &treatment) const override {
+    if (canRoundGptq(treatment.weight))
+      return llvm::Error::success();
+    return usageError("gptq chooses integer codes, and {} is no integer format of ours; leave out "
+                      "@gptq, or choose int8, int4_g64 or another of these",
+                      formatName(treatment.weight).str());
+  }
+
+  bool rounds(const Treatment &) const override { return true; }
+
+  llvm::Expected<std::unique_ptr<MomentRounder>>
+  rounder(const InputMoments &moments, const Treatment &treatment,
+          unsigned threads) const override {
+    GptqOptions options = optionsOf(treatment);
+    auto factor = GptqFactor::create(moments.gram, moments.columns, moments.count, options,
+                                     threads, moments.subject);
+    if (!factor)
+      return factor.takeError();
+    return std::make_unique<GptqRounder>(std::move(*factor), options, threads);
+  }
+};
+
+} // namespace
+
+std::unique_ptr<MomentMethod> qplan::makeGptqMethod() { return std::make_unique<GptqMethod>(); }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
+#include "ir/models/StoredInput.h"
 #include "passes/Passes.h"
 #include "passes/Sites.h"
 #include "passes/moments/MomentMethod.h"
@@ -28,13 +29,19 @@ bool isFloat(FormatId id) {
 }
 
 /// What a site has when nothing is asked of it: the checkpoint's format, run with
-/// the activations that go with it.
-Treatment keptTreatment(const Site &site) {
+/// the activations that the checkpoint names, or those that go with it.
+llvm::Expected<Treatment> keptTreatment(const Site &site) {
   Treatment kept;
   kept.weight = site.stored;
   FormatId activation = formatInfo(site.stored).activation;
   if (activation != FormatId::F32 && site.input())
     kept.activation = activation;
+  if (auto named = site.op->getAttrOfType<StringAttr>(storedInputAttr)) {
+    auto format = parseFormat(named.getValue());
+    if (!format)
+      return format.takeError();
+    kept.activation = *format;
+  }
   return kept;
 }
 
@@ -95,8 +102,12 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
     if (!scope)
       return scope.takeError();
     std::vector<Treatment> wanted;
-    for (const Site &site : sites)
-      wanted.push_back(keptTreatment(site));
+    for (const Site &site : sites) {
+      auto kept = keptTreatment(site);
+      if (!kept)
+        return kept.takeError();
+      wanted.push_back(std::move(*kept));
+    }
 
     std::optional<Recipe> own;
     const Recipe *chosen = inputs.recipe;

@@ -1,11 +1,13 @@
 //===- InsertQdq.cpp - insert what treatments mean ------------------------===//
 //
-// Writes the QDQ form. Static activation scales come from the statistics: the
-// largest magnitude that entered the site during calibration.
+// Writes the QDQ form. Static activation scales are those of a checkpoint that has
+// them for the format; else they come from the statistics: the largest magnitude
+// that entered the site during calibration.
 //
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
+#include "ir/models/StoredInput.h"
 #include "passes/PassInputs.h"
 #include "passes/InputFold.h"
 #include "passes/moments/MomentMethod.h"
@@ -127,6 +129,11 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   }
 
   llvm::Expected<double> staticScale(const Site &site, const FormatInfo &info) {
+    auto format = site.op->getAttrOfType<StringAttr>(storedInputAttr);
+    auto scale = site.op->getAttrOfType<FloatAttr>(storedScaleAttr);
+    // A division changes the input that the scale was made for.
+    if (format && scale && format.getValue() == info.name && !site.op->hasAttr(factorsAttr))
+      return scale.getValueAsDouble();
     if (!inputs.statistics)
       return usageError("site {}: {} needs the range of its input; give a calibration text "
                         "(--calib) or statistics (--statistics)",

@@ -121,9 +121,13 @@ llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
 bool Compiler::needsStatistics() const {
   if (!options.automatic.empty())
     return true;
-  auto needs = [](const Treatment &treatment) {
+  // A quantized checkpoint may have static scales; then a text is only read when one is given.
+  bool hasScales = options.calibration.empty() && options.statistics.empty() &&
+                   llvm::any_of(source->tensors(),
+                                [](const TensorInfo &tensor) { return tensor.input.scale > 0; });
+  auto needs = [&](const Treatment &treatment) {
     return treatment.method == Method::SmoothQuant ||
-           (treatment.activation && formatInfo(*treatment.activation).perTensor);
+           (treatment.activation && formatInfo(*treatment.activation).perTensor && !hasScales);
   };
   if (recipe)
     return llvm::any_of(recipe->rules, [&](const RecipeRule &r) { return needs(r.treatment); });

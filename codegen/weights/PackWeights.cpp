@@ -45,7 +45,7 @@ public:
     bool native = !job.emulate && job.view.nativeFormat() == job.format;
     if (native) {
       for (int64_t r = 0; r < count; ++r) {
-        auto row = job.view.nativeRow(first + r);
+        auto row = job.view.nativeRow(first + r, scratch[r]);
         if (!row)
           return row.takeError();
         if (auto error = checkFinite(first + r, row->data(), scale, nullptr))
@@ -129,6 +129,7 @@ private:
   uint64_t bytes;
   std::vector<float> values, decoded;
   std::vector<uint8_t> encoded;
+  std::vector<uint8_t> scratch[PanelLayout::panelRows]; ///< rows that do not lie in a file
 };
 
 /// The one scale of a per-tensor format: a pass over all rows.

@@ -197,6 +197,15 @@ public:
     packBits(codes, columns, info.elementBits, row);
   }
 
+  void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const override {
+    Places at(info, columns);
+    storeCodes(parts.codes, columns, row);
+    if (info.zero == ZeroPoint::Integer)
+      std::memset(row + at.zeros, 0, (at.groups * info.elementBits + 7) / 8);
+    for (int64_t g = 0; g < at.groups; ++g)
+      storeGrid({parts.scales[g], parts.zeros ? parts.zeros[g] : info.offset}, at, g, row);
+  }
+
 protected:
   llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &options,
                      uint8_t *out) const override {

@@ -61,6 +61,8 @@ void Codec::affineRow(const uint8_t *, int64_t, AffineRow &out, TensorScale) con
 
 void Codec::storeCodes(const uint8_t *, int64_t, uint8_t *) const {}
 
+void Codec::storeRow(const RowParts &, int64_t, uint8_t *) const {}
+
 const Codec &codecFor(FormatId id) {
   static const std::vector<std::unique_ptr<Codec>> codecs = [] {
     std::vector<std::unique_ptr<Codec>> made;

@@ -50,6 +50,13 @@ struct AffineRow {
   bool hasMin = false;
 };
 
+/// What a row is put together from, as other tools keep it; not owned.
+struct RowParts {
+  const uint8_t *codes = nullptr;  ///< [columns], as the format stores them
+  const float *scales = nullptr;   ///< [groups], values that the format's scales hold exactly
+  const uint8_t *zeros = nullptr;  ///< [groups], for formats with integer zero points
+};
+
 /// Reads and writes rows of one format. Objects live for ever and hold no state.
 class Codec {
 public:
@@ -88,6 +95,8 @@ public:
   /// Replaces the codes [columns] of a stored row and keeps its scales and zero points. Only for
   /// CodecFamily::Affine, where codes are below 2^elementBits.
   virtual void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const;
+  /// Puts a row together from `parts`. Only for CodecFamily::Affine and Fp8.
+  virtual void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const;
 
 protected:
   /// Encodes finite values (any, for plain floats) and a valid number of columns.

@@ -32,6 +32,12 @@ public:
       x[i] = scale * f32FromE4m3(row[i]);
   }
 
+  void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const override {
+    std::memcpy(row, parts.codes, columns);
+    if (!info.perTensor)
+      storeUnaligned(row + columns, parts.scales[0]);
+  }
+
 protected:
   llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &options,
                      uint8_t *out) const override {

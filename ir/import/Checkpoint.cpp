@@ -56,6 +56,15 @@ llvm::Error Checkpoint::add(TensorInfo tensor) {
   return llvm::Error::success();
 }
 
+llvm::Error Checkpoint::replaceAll(std::vector<TensorInfo> tensors) {
+  all.clear();
+  byName.clear();
+  for (TensorInfo &tensor : tensors)
+    if (llvm::Error error = add(std::move(tensor)))
+      return error;
+  return llvm::Error::success();
+}
+
 void Checkpoint::computeHash(llvm::ArrayRef<llvm::ArrayRef<uint8_t>> headers) {
   llvm::SHA256 sha;
   auto number = [&](uint64_t value) {

@@ -9,6 +9,7 @@
 #define QPLAN_IR_IMPORT_CHECKPOINT_H
 
 #include "ir/Formats.h"
+#include "ir/import/StoredRows.h"
 
 #include <cstdint>
 #include <llvm/ADT/ArrayRef.h>
@@ -28,6 +29,13 @@ class Gguf;
 /// Where a checkpoint comes from; decides tensor names and conventions.
 enum class CheckpointKind { HuggingFace, Gguf };
 
+/// What a quantized checkpoint says of the rows that a weight is multiplied with.
+struct StoredInput {
+  std::optional<FormatId> format; ///< activations are rounded to it; none: they are not
+  double scale = 0;               ///< static scale of a per-tensor format; 0: none is stored
+  std::string factors;            ///< tensor [columns] that they are multiplied with first; or ""
+};
+
 /// One stored tensor. The bytes lie in a mapping that the Checkpoint owns and
 /// may have any alignment: read them with memcpy or through a codec.
 struct TensorInfo {
@@ -45,6 +53,11 @@ struct TensorInfo {
   /// Path of the file that holds it, and the distance of `data` from its beginning.
   std::string file;
   uint64_t offset = 0;
+  /// Makes the rows where they do not lie in the file as `format` stores them; `data` is null
+  /// then, and `offset` that of the tensor with the codes.
+  std::shared_ptr<const StoredRows> rows;
+  /// Of a linear's weight in a checkpoint that says how activations are quantized.
+  StoredInput input;
 
   /// Product of the shape; 1 for a scalar. Cannot overflow: readers checked.
   uint64_t elements() const;
@@ -93,6 +106,8 @@ protected:
       : origin(origin), location(std::move(location)) {}
   /// Adds a tensor; an error names both files when the name is taken.
   llvm::Error add(TensorInfo tensor);
+  /// Puts `tensors` in the place of all that were added.
+  llvm::Error replaceAll(std::vector<TensorInfo> tensors);
   /// Computes contentHash() from `headers` (raw header bytes of each file, in order)
   /// and the tensors added so far.
   void computeHash(llvm::ArrayRef<llvm::ArrayRef<uint8_t>> headers);

@@ -5,6 +5,7 @@
 #include "ir/import/JsonText.h"
 #include "ir/import/MappedFile.h"
 #include "ir/import/Safetensors.h"
+#include "ir/import/quantized/Quantization.h"
 
 #include <filesystem>
 #include <map>
@@ -19,6 +20,17 @@ static constexpr const char *singleName = "model.safetensors";
 
 namespace {
 
+/// The tensors of a folder as they are stored, where others are shown in their place.
+class StoredTensors : public Checkpoint {
+public:
+  StoredTensors(const std::string &path, llvm::ArrayRef<TensorInfo> list)
+      : Checkpoint(CheckpointKind::HuggingFace, path), list(list) {}
+  llvm::Error fill() { return replaceAll(list.vec()); }
+
+private:
+  llvm::ArrayRef<TensorInfo> list;
+};
+
 class HfFolder : public Checkpoint {
 public:
   explicit HfFolder(llvm::StringRef path) : Checkpoint(CheckpointKind::HuggingFace, path.str()) {}
@@ -28,56 +40,18 @@ private:
   std::string inFolder(llvm::StringRef name) const {
     return (fs::path(path()) / name.str()).string();
   }
-  llvm::Error refuseOtherTools();
+  llvm::Expected<std::optional<QuantizationConfig>> quantization() const;
+  llvm::Error readWeights();
   llvm::Error openSharded();
   llvm::Error openShard(const std::string &fileName);
   llvm::Error checkIndex(const std::map<std::string, std::string> &index);
   void readLicense();
   std::vector<std::unique_ptr<MappedFile>> files;
   std::vector<llvm::ArrayRef<uint8_t>> headers;
+  std::unique_ptr<StoredTensors> stored;
 };
 
 } // namespace
-
-/// The first string member of `object` among `keys`, or "".
-static std::string textOf(const json &object, std::initializer_list<const char *> keys) {
-  for (const char *key : keys)
-    if (auto found = object.find(key); found != object.end() && found->is_string())
-      return found->get<std::string>();
-  return {};
-}
-
-static llvm::Error methodError(const json &quantization, llvm::StringRef file) {
-  std::string method;
-  if (quantization.is_object()) {
-    method = textOf(quantization, {"quant_method", "quant_algo"});
-    // Early bitsandbytes checkpoints do not name themselves.
-    if (method.empty() &&
-        (quantization.contains("load_in_4bit") || quantization.contains("load_in_8bit")))
-      method = "bitsandbytes";
-  }
-  return inputError("{}: the checkpoint is already quantized with '{}', which this build cannot "
-                    "import; give the original checkpoint (F32, F16 or BF16) or a GGUF file",
-                    file.str(), method.empty() ? "an unnamed method" : method);
-}
-
-llvm::Error checkUnquantized(const json &config, llvm::StringRef file) {
-  auto isSet = [](const json &object, const char *key) {
-    auto found = object.find(key);
-    return found != object.end() && !found->is_null();
-  };
-  for (const char *key : {"quantization_config", "compression_config"})
-    if (isSet(config, key))
-      return methodError(config[key], file);
-  if (isSet(config, "text_config") && config["text_config"].is_object() &&
-      isSet(config["text_config"], "quantization_config"))
-    return methodError(config["text_config"]["quantization_config"], file);
-  if (isSet(config, "architecture") && isSet(config, "mapping"))
-    return inputError("{}: is a TensorRT-LLM checkpoint, which this build cannot import; give the "
-                      "Hugging Face checkpoint it was made from",
-                      file.str());
-  return llvm::Error::success();
-}
 
 llvm::Expected<std::map<std::string, std::string>> readShardIndex(const json &index,
                                                                   llvm::StringRef file) {
@@ -103,8 +77,12 @@ llvm::Expected<std::map<std::string, std::string>> readShardIndex(const json &in
   return result;
 }
 
-/// Side files by which other tools say that the tensors are theirs.
-llvm::Error HfFolder::refuseOtherTools() {
+/// What config.json, or a file beside it, says of quantization. ModelOpt's own file says more
+/// than config.json does; of the others config.json wins.
+llvm::Expected<std::optional<QuantizationConfig>> HfFolder::quantization() const {
+  auto found = findQuantization(configuration, inFolder("config.json"));
+  if (!found || (*found && (*found)->method != "modelopt"))
+    return found;
   for (const char *name : {"hf_quant_config.json", "quantize_config.json", "quant_config.json"}) {
     std::string side = companionFile(name);
     if (side.empty())
@@ -112,14 +90,28 @@ llvm::Error HfFolder::refuseOtherTools() {
     auto content = readJsonFile(side);
     if (!content)
       return content.takeError();
-    if (auto inner = content->find("quantization"); inner != content->end())
-      return methodError(*inner, side);
-    // quantize_config.json is GPTQ's and quant_config.json AutoAWQ's when they do not say.
-    if (textOf(*content, {"quant_method", "quant_algo"}).empty())
-      (*content)["quant_method"] = name[5] == 'i' ? "gptq" : name[0] == 'h' ? "modelopt" : "awq";
-    return methodError(*content, side);
+    auto description = readSideConfig(std::move(*content), name, side);
+    if (!description)
+      return description.takeError();
+    return std::optional(std::move(*description));
   }
-  return llvm::Error::success();
+  return found;
+}
+
+llvm::Error HfFolder::readWeights() {
+  auto described = quantization();
+  if (!described)
+    return described.takeError();
+  if (!*described)
+    return llvm::Error::success();
+  // The readers' tensors point into a copy of the list that lives as long as this folder.
+  stored = std::make_unique<StoredTensors>(path(), tensors());
+  if (llvm::Error error = stored->fill())
+    return error;
+  Rewriter rewriter(*stored, notes);
+  if (llvm::Error error = readQuantized(**described, rewriter))
+    return error;
+  return replaceAll(rewriter.take());
 }
 
 llvm::Error HfFolder::openShard(const std::string &fileName) {
@@ -221,10 +213,6 @@ llvm::Error HfFolder::open() {
   if (!content)
     return content.takeError();
   configuration = std::move(*content);
-  if (llvm::Error error = checkUnquantized(configuration, configFile))
-    return error;
-  if (llvm::Error error = refuseOtherTools())
-    return error;
   if (!companionFile(indexName).empty()) {
     if (llvm::Error error = openSharded())
       return error;
@@ -240,7 +228,7 @@ llvm::Error HfFolder::open() {
   }
   readLicense();
   computeHash(headers);
-  return llvm::Error::success();
+  return readWeights();
 }
 
 llvm::Expected<std::unique_ptr<Checkpoint>> openHfFolder(llvm::StringRef path) {

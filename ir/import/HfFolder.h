@@ -1,8 +1,8 @@
 //===- HfFolder.h - a Hugging Face folder as a checkpoint -------*- C++ -*-===//
 //
 // Decides which files of a folder are the model (the index's shards, else
-// model.safetensors) and refuses what this build cannot read: quantized
-// checkpoints of other tools, other weight containers.
+// model.safetensors), has tensors that other tools quantized read as weights
+// (quantized/), and refuses other weight containers.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_IR_IMPORT_HFFOLDER_H
@@ -18,10 +18,6 @@ namespace qplan {
 /// Opens the folder `path`, which has a config.json. Errors (InvalidInput) name the
 /// file, and the tensor where one is at fault.
 llvm::Expected<std::unique_ptr<Checkpoint>> openHfFolder(llvm::StringRef path);
-
-/// Checks a config.json for a quantization this build does not import; the error names
-/// the method. `file` is for messages.
-llvm::Error checkUnquantized(const nlohmann::json &config, llvm::StringRef file);
 
 /// The weight_map of a model.safetensors.index.json: tensor name -> shard file name.
 /// Errors: not the expected structure, a file name that leaves the folder.

@@ -36,7 +36,9 @@ struct Gpt2 {
     Value weight = builder.matrix(tensor + ".weight", outputs, qp::widthOf(x.getType()),
                                   turn + slice);
     Value bias = builder.weight(tensor + ".bias", {outputs}, slice);
-    return builder.linear(x, weight, bias, site);
+    Value y = builder.linear(x, weight, bias, site);
+    builder.keepInput(y.getDefiningOp(), tensor + ".weight");
+    return y;
   }
 
   Value layer(int64_t i, Value x, double scale) {

@@ -39,11 +39,13 @@ Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, V
     for (int64_t i = 0; i < experts.count && builder.config.isGood(); ++i)
       weights.push_back(builder.matrix(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()),
                                        outputs, qp::widthOf(input.getType())));
-    return qp::ExpertLinearOp::create(ops, builder.at(site + "experts." + name.str()),
-                                      qp::rowsType(context, outputs), input, route.getRoutes(),
-                                      weights, ops.getStringAttr(site + "experts." + name.str()),
-                                      perSlot ? ops.getUnitAttr() : UnitAttr())
-        .getResult();
+    auto linear = qp::ExpertLinearOp::create(
+        ops, builder.at(site + "experts." + name.str()), qp::rowsType(context, outputs), input,
+        route.getRoutes(), weights, ops.getStringAttr(site + "experts." + name.str()),
+        perSlot ? ops.getUnitAttr() : UnitAttr());
+    for (size_t i = 0; i < weights.size(); ++i)
+      builder.keepInput(linear, fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()));
+    return linear.getResult();
   };
   Value gate = bank(x, "w1", "gate", experts.intermediate, false);
   Value up = bank(x, "w3", "up", experts.intermediate, false);

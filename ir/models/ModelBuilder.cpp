@@ -5,6 +5,7 @@
 #include "ir/Failure.h"
 #include "ir/import/Gguf.h"
 #include "ir/models/Architecture.h"
+#include "ir/models/StoredInput.h"
 #include "ir/weights/WeightStore.h"
 
 #include <mlir/Dialect/Func/IR/FuncOps.h>
@@ -239,14 +240,14 @@ Type ModelBuilder::typeOf(const TensorInfo &tensor, ArrayRef<int64_t> shape) con
   return qp::PackedType::get(context, shape, formatInfo(format).name);
 }
 
-llvm::Error ModelBuilder::checkShape(const TensorInfo &tensor, StringRef reference,
-                                     ArrayRef<int64_t> shape) const {
+llvm::Expected<bool> ModelBuilder::checkShape(const TensorInfo &tensor, StringRef reference,
+                                              ArrayRef<int64_t> shape) const {
   BlobStore none;
   auto found = WeightStore(checkpoint, none).open(reference);
   if (!found)
     return inputError("{}: {}", tensor.file, llvm::toString(found.takeError()));
   if (found->shape() == shape)
-    return llvm::Error::success();
+    return found->nativeFormat().has_value();
   TensorInfo expected, read;
   expected.shape.assign(shape.begin(), shape.end());
   read.shape.assign(found->shape().begin(), found->shape().end());
@@ -275,10 +276,11 @@ Value ModelBuilder::weight(StringRef name, ArrayRef<int64_t> shape, StringRef tr
                            "float or quantized type",
                            tensor->file, tensor->name, tensor->storage));
   } else {
-    if (auto error = checkShape(*tensor, located + transforms.str(), shape))
-      config.note(std::move(error));
-    else
-      type = typeOf(*tensor, shape);
+    auto keepsRows = checkShape(*tensor, located + transforms.str(), shape);
+    if (!keepsRows)
+      config.note(keepsRows.takeError());
+    else if (*keepsRows || formatInfo(*tensor->format).family == CodecFamily::Float)
+      type = typeOf(*tensor, shape); // else computed from blocks: f32
   }
   return qp::WeightOp::create(builder, at(name), type, located + transforms.str());
 }
@@ -294,7 +296,43 @@ Value ModelBuilder::matrix(StringRef name, int64_t outputs, int64_t inputs, Stri
 Value ModelBuilder::linear(Value x, StringRef name, StringRef site, int64_t outputs) {
   std::string biasName = name.str() + ".bias";
   Value bias = has(biasName) ? weight(biasName, {outputs}) : Value();
-  return linear(x, matrix(name.str() + ".weight", outputs, qp::widthOf(x.getType())), bias, site);
+  std::string weightName = name.str() + ".weight";
+  Value stored = matrix(weightName, outputs, qp::widthOf(x.getType()));
+  Value y = linear(withFactors(x, weightName), stored, bias, site);
+  keepInput(y.getDefiningOp(), weightName);
+  return y;
+}
+
+Value ModelBuilder::withFactors(Value x, StringRef name) {
+  const TensorInfo *tensor = findTensor(name);
+  const TensorInfo *factors =
+      tensor && !tensor->input.factors.empty() ? checkpoint.find(tensor->input.factors) : nullptr;
+  if (!factors)
+    return x;
+  for (const Product &made : products[x])
+    if (made.factors->format == factors->format && made.factors->bytes == factors->bytes &&
+        memcmp(made.factors->data, factors->data, factors->bytes) == 0)
+      return made.value;
+  Value vector = weight(factors->name, {qp::widthOf(x.getType())});
+  Value scaled = qp::ScaleColumnsOp::create(builder, at(factors->name), x.getType(), x, vector);
+  products[x].push_back({factors, scaled});
+  return scaled;
+}
+
+void ModelBuilder::keepInput(Operation *linear, StringRef name) {
+  const TensorInfo *tensor = findTensor(name);
+  if (!tensor || !tensor->input.format)
+    return;
+  if (!tensor->input.factors.empty() && !linear->getOperand(0).getDefiningOp<qp::ScaleColumnsOp>())
+    config.note(inputError("{}: tensor '{}' multiplies the input of a linear that takes no factors "
+                           "in this architecture",
+                           tensor->file, tensor->input.factors));
+  linear->setAttr(storedInputAttr, builder.getStringAttr(formatName(*tensor->input.format)));
+  if (tensor->input.scale == 0)
+    return;
+  auto before = linear->getAttrOfType<FloatAttr>(storedScaleAttr);
+  double scale = std::max(tensor->input.scale, before ? before.getValueAsDouble() : 0.0);
+  linear->setAttr(storedScaleAttr, builder.getF64FloatAttr(scale));
 }
 
 Value ModelBuilder::linear(Value x, Value weight, Value bias, StringRef site) {
@@ -375,7 +413,8 @@ void ModelBuilder::finish(Value x, StringRef head, StringRef tiedTo, double scal
   Value table = matrix(tied ? tiedTo : head, vocabulary, hidden);
   std::string biasName = head.drop_back(StringRef("weight").size()).str() + "bias";
   Value bias = has(biasName) ? weight(biasName, {vocabulary}) : Value();
-  Value logits = linear(x, table, bias, "lm_head");
+  Value logits = linear(withFactors(x, tied ? tiedTo : head), table, bias, "lm_head");
+  keepInput(logits.getDefiningOp(), tied ? tiedTo : head);
   if (scale != 1.0)
     logits = qp::ScaleOp::create(builder, logits.getLoc(), logits.getType(), logits,
                                  builder.getF64FloatAttr(scale));

@@ -54,10 +54,14 @@ public:
   mlir::Value matrix(llvm::StringRef name, int64_t outputs, int64_t inputs,
                      llvm::StringRef transforms = "");
 
-  /// x * transpose(NAME.weight) + NAME.bias if the checkpoint has that bias.
+  /// x * transpose(NAME.weight) + NAME.bias if the checkpoint has that bias; x is multiplied
+  /// by the factors that a quantized checkpoint has for it.
   mlir::Value linear(mlir::Value x, llvm::StringRef name, llvm::StringRef site, int64_t outputs);
   /// A linear whose weight and bias take the transforms given.
   mlir::Value linear(mlir::Value x, mlir::Value weight, mlir::Value bias, llvm::StringRef site);
+  /// Leaves on `linear` what the checkpoint says of the input of the weight `name`; of several
+  /// weights with static scales the largest (StoredInput.h).
+  void keepInput(mlir::Operation *linear, llvm::StringRef name);
   mlir::Value rmsNorm(mlir::Value x, llvm::StringRef name, double epsilon, double gammaOffset = 0,
                       int64_t groups = 1, bool perHead = false);
   mlir::Value layerNorm(mlir::Value x, llvm::StringRef name, double epsilon);
@@ -100,11 +104,14 @@ private:
   /// Name in the checkpoint and the transforms that undo its converter.
   std::string locate(llvm::StringRef name) const;
   const TensorInfo *findTensor(llvm::StringRef name) const;
-  /// Error unless `reference` (a tensor and its transforms) has the shape `shape`.
-  llvm::Error checkShape(const TensorInfo &tensor, llvm::StringRef reference,
-                         llvm::ArrayRef<int64_t> shape) const;
+  /// Whether the stored rows are those of `reference` (a tensor and its transforms). Error
+  /// unless that has the shape `shape`.
+  llvm::Expected<bool> checkShape(const TensorInfo &tensor, llvm::StringRef reference,
+                                  llvm::ArrayRef<int64_t> shape) const;
   /// Names tensors that the graph does not read: a sign of a configuration that is not theirs.
   void noteUnused();
+  /// x times the factors of the weight `name`, if the checkpoint has any.
+  mlir::Value withFactors(mlir::Value x, llvm::StringRef name);
   mlir::Type typeOf(const TensorInfo &tensor, llvm::ArrayRef<int64_t> shape) const;
 
   const Checkpoint &checkpoint;
@@ -112,6 +119,12 @@ private:
   mlir::OpBuilder builder;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   mlir::Value tokenIds;
+  /// Products that withFactors made, by input: linears over one input have equal factors.
+  struct Product {
+    const TensorInfo *factors;
+    mlir::Value value;
+  };
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<Product, 1>> products;
   int64_t vocabulary = 0, hidden = 0, layers = 0, maxPositions = 0;
 };
 

@@ -31,16 +31,22 @@ int64_t cutColumns(const FormatInfo &info) {
 
 class Leaf : public WeightNode {
 public:
-  Leaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data)
-      : WeightNode(std::move(shape)), format(format), codec(codecFor(format)), data(data) {
+  Leaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data,
+       std::shared_ptr<const StoredRows> made)
+      : WeightNode(std::move(shape)), format(format), codec(codecFor(format)), data(data),
+        made(std::move(made)) {
     rowSize = columns() == 0 ? 0 : codec.bytesPerRow(columns());
     cut = cutColumns(codec.format());
   }
   void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
                 int64_t stride) const override;
   std::optional<FormatId> nativeFormat() const override { return format; }
-  llvm::ArrayRef<uint8_t> nativeRow(int64_t row) const override {
-    return {data + static_cast<uint64_t>(row) * rowSize, static_cast<size_t>(rowSize)};
+  llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
+    if (!made)
+      return {data + static_cast<uint64_t>(row) * rowSize, static_cast<size_t>(rowSize)};
+    scratch.resize(rowSize);
+    made->read(row, scratch.data());
+    return scratch;
   }
   FormatId storedFormat() const override { return format; }
 
@@ -48,6 +54,7 @@ private:
   FormatId format;
   const Codec &codec;
   const uint8_t *data;
+  std::shared_ptr<const StoredRows> made;
   uint64_t rowSize;
   int64_t cut;
 };
@@ -60,8 +67,9 @@ void Leaf::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
   uint64_t skip = begin == 0 ? 0 : codec.bytesPerRow(begin);
   bool isExact = begin == c0 && end == c0 + nc;
   std::vector<float> piece(isExact ? 0 : end - begin);
+  std::vector<uint8_t> scratch;
   for (int64_t r = 0; r < nr; ++r, out += stride) {
-    const uint8_t *row = data + static_cast<uint64_t>(r0 + r) * rowSize + skip;
+    const uint8_t *row = nativeRow(r0 + r, scratch).data() + skip;
     if (isExact) {
       codec.decodeRow(row, nc, out);
       continue;
@@ -95,7 +103,7 @@ public:
     input->readTile(row + r0, nr, column + c0, nc, out, stride);
   }
   std::optional<FormatId> nativeFormat() const override;
-  llvm::ArrayRef<uint8_t> nativeRow(int64_t r) const override;
+  llvm::ArrayRef<uint8_t> nativeRow(int64_t r, std::vector<uint8_t> &scratch) const override;
 
 private:
   int64_t row, column;
@@ -110,8 +118,8 @@ std::optional<FormatId> Slice::nativeFormat() const {
   return isWhole ? format : std::nullopt;
 }
 
-llvm::ArrayRef<uint8_t> Slice::nativeRow(int64_t r) const {
-  llvm::ArrayRef<uint8_t> whole = input->nativeRow(row + r);
+llvm::ArrayRef<uint8_t> Slice::nativeRow(int64_t r, std::vector<uint8_t> &scratch) const {
+  llvm::ArrayRef<uint8_t> whole = input->nativeRow(row + r, scratch);
   if (columns() == input->columns())
     return whole;
   const Codec &codec = codecFor(*input->nativeFormat());
@@ -153,8 +161,8 @@ public:
   std::optional<FormatId> nativeFormat() const override {
     return isVector() ? std::nullopt : input->nativeFormat();
   }
-  llvm::ArrayRef<uint8_t> nativeRow(int64_t row) const override {
-    return input->nativeRow(source(row));
+  llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
+    return input->nativeRow(source(row), scratch);
   }
 
 private:
@@ -185,7 +193,9 @@ public:
   std::optional<FormatId> nativeFormat() const override {
     return columns() == input->columns() ? input->nativeFormat() : std::nullopt;
   }
-  llvm::ArrayRef<uint8_t> nativeRow(int64_t row) const override { return input->nativeRow(row); }
+  llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
+    return input->nativeRow(row, scratch);
+  }
 };
 
 void Reshape::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
@@ -279,9 +289,9 @@ public:
   void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
                 int64_t stride) const override;
   std::optional<FormatId> nativeFormat() const override;
-  llvm::ArrayRef<uint8_t> nativeRow(int64_t row) const override {
+  llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
     size_t index = partOf(row);
-    return parts[index]->nativeRow(row - beginOf(index));
+    return parts[index]->nativeRow(row - beginOf(index), scratch);
   }
   FormatId storedFormat() const override { return parts.front()->storedFormat(); }
 
@@ -323,8 +333,9 @@ std::optional<FormatId> Concat::nativeFormat() const {
 
 } // namespace
 
-WeightNode::Ptr makeLeaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data) {
-  return std::make_shared<Leaf>(std::move(shape), format, data);
+WeightNode::Ptr makeLeaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data,
+                         std::shared_ptr<const StoredRows> rows) {
+  return std::make_shared<Leaf>(std::move(shape), format, data, std::move(rows));
 }
 WeightNode::Ptr makeSlice(WeightNode::Ptr input, std::vector<int64_t> shape, int64_t row,
                           int64_t column) {

@@ -10,6 +10,7 @@
 #define QPLAN_IR_WEIGHTS_WEIGHTNODE_H
 
 #include "ir/Formats.h"
+#include "ir/import/StoredRows.h"
 
 #include <cstdint>
 #include <llvm/ADT/ArrayRef.h>
@@ -39,8 +40,10 @@ public:
                         int64_t stride) const = 0;
   /// Format of the rows when nativeRow() has them; none when values are computed.
   virtual std::optional<FormatId> nativeFormat() const { return std::nullopt; }
-  /// Stored bytes of one row; only with a native format.
-  virtual llvm::ArrayRef<uint8_t> nativeRow(int64_t row) const { return {}; }
+  /// Stored bytes of one row, in mapped memory or in `scratch`; only with a native format.
+  virtual llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const {
+    return {};
+  }
   /// Format of the tensor at the bottom.
   virtual FormatId storedFormat() const = 0;
 
@@ -49,8 +52,10 @@ private:
   int64_t rowCount, columnCount;
 };
 
-/// Rows of a stored tensor; `data` outlives the node.
-WeightNode::Ptr makeLeaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data);
+/// Rows of a stored tensor, one after another at `data`, which outlives the node; where `rows`
+/// is not null it makes them, and `data` is not read.
+WeightNode::Ptr makeLeaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data,
+                         std::shared_ptr<const StoredRows> rows = nullptr);
 /// The sub-matrix with `rows` rows from `row` and `columns` columns from `column`; `shape`
 /// has as many rows and columns.
 WeightNode::Ptr makeSlice(WeightNode::Ptr input, std::vector<int64_t> shape, int64_t row,

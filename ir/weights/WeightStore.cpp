@@ -154,7 +154,7 @@ llvm::Expected<NodePtr> WeightStore::leaf(const WeightRef &ref) {
   if (info.elements() == 0)
     return inputError("{}: tensor '{}' of shape {} is empty", info.file, info.name,
                       info.shapeText());
-  return makeLeaf(info.shape, *info.format, info.data);
+  return makeLeaf(info.shape, *info.format, info.data, info.rows);
 }
 
 static llvm::Expected<NodePtr> concatenate(std::vector<NodePtr> parts, const WeightRef &ref) {
@@ -283,12 +283,13 @@ llvm::Expected<std::vector<float>> WeightView::readAll() const {
   return values;
 }
 
-llvm::Expected<llvm::ArrayRef<uint8_t>> WeightView::nativeRow(int64_t row) const {
+llvm::Expected<llvm::ArrayRef<uint8_t>>
+WeightView::nativeRow(int64_t row, std::vector<uint8_t> &scratch) const {
   if (!nativeFormat())
     return defectError("weight '{}': its values are computed, it has no stored rows", name);
   if (row < 0 || row >= rows())
     return defectError("weight '{}': row {} asked of {}", name, row, rows());
-  return node->nativeRow(row);
+  return node->nativeRow(row, scratch);
 }
 
 llvm::Error WeightView::checkFinite() const {
@@ -334,12 +335,16 @@ llvm::Expected<std::vector<float>> WeightStore::readAll(const WeightRef &ref) {
   return view->readAll();
 }
 
-llvm::Expected<llvm::ArrayRef<uint8_t>> WeightStore::readNativeRow(const WeightRef &ref,
-                                                                   int64_t row) {
+llvm::Expected<std::vector<uint8_t>> WeightStore::readNativeRow(const WeightRef &ref,
+                                                                int64_t row) {
   auto view = open(ref);
   if (!view)
     return view.takeError();
-  return view->nativeRow(row);
+  std::vector<uint8_t> scratch;
+  auto bytes = view->nativeRow(row, scratch);
+  if (!bytes)
+    return bytes.takeError();
+  return bytes->vec();
 }
 
 } // namespace qplan

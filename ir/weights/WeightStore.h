@@ -47,8 +47,9 @@ public:
   /// The whole weight, for vectors and tests.
   llvm::Expected<std::vector<float>> readAll() const;
   /// Stored bytes of row `row`: bytes of `columns()` elements in nativeFormat(), in the
-  /// mapped file, of any alignment. Error (Defect) without a native format.
-  llvm::Expected<llvm::ArrayRef<uint8_t>> nativeRow(int64_t row) const;
+  /// mapped file, of any alignment, or in `scratch`. Error (Defect) without a native format.
+  llvm::Expected<llvm::ArrayRef<uint8_t>> nativeRow(int64_t row,
+                                                    std::vector<uint8_t> &scratch) const;
   /// Error naming the tensor, row and column of the first NaN or infinity; streams.
   llvm::Error checkFinite() const;
   /// The reference's canonical text, for messages.
@@ -91,7 +92,7 @@ public:
   llvm::Expected<std::optional<FormatId>> formatOf(const WeightRef &ref);
   llvm::Error readRows(const WeightRef &ref, int64_t first, int64_t count, float *out);
   llvm::Expected<std::vector<float>> readAll(const WeightRef &ref);
-  llvm::Expected<llvm::ArrayRef<uint8_t>> readNativeRow(const WeightRef &ref, int64_t row);
+  llvm::Expected<std::vector<uint8_t>> readNativeRow(const WeightRef &ref, int64_t row);
 
   const Checkpoint &source() const { return checkpoint; }
   BlobStore &blobs() { return blobStore; }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "ir/import/HfFolder.h"
 #include "ir/import/JsonText.h"
+#include "ir/import/quantized/Quantization.h"
 #include "ir/weights/WeightRef.h"
 
 #include <cstdlib>
@@ -16,7 +17,8 @@ static void readAsJson(llvm::StringRef text) {
     llvm::consumeError(content.takeError());
     return;
   }
-  llvm::consumeError(qplan::checkUnquantized(*content, "input"));
+  auto quantization = qplan::findQuantization(*content, "input");
+  llvm::consumeError(quantization.takeError());
   auto index = qplan::readShardIndex(*content, "input");
   if (!index) {
     llvm::consumeError(index.takeError());

@@ -116,25 +116,27 @@ TEST(HfFolder, PrefersTheIndexToTheSingleFile) {
   EXPECT_EQ((*checkpoint)->find("single"), nullptr);
 }
 
-TEST(HfFolder, RefusesQuantizedCheckpointsByMethod) {
-  auto error = [](const char *text) { return messageOf(checkUnquantized(json::parse(text), "c")); };
+TEST(HfFolder, RefusesMethodsItDoesNotReadByName) {
+  TempFolder folder;
+  folder.write("model.safetensors", shard("a"));
+  auto error = [&](const char *config) {
+    folder.write("config.json", config);
+    return openError(folder);
+  };
   EXPECT_EQ(error("{}"), "");
   EXPECT_EQ(error(R"({"quantization_config":null})"), "");
-  EXPECT_PART(error(R"({"quantization_config":{"quant_method":"awq"}})"),
-              "already quantized with 'awq'");
-  EXPECT_PART(error(R"({"text_config":{"quantization_config":{"quant_method":"fp8"}}})"), "'fp8'");
-  EXPECT_PART(error(R"({"compression_config":{"quant_method":"compressed-tensors"}})"),
-              "'compressed-tensors'");
+  EXPECT_PART(error(R"({"quantization_config":{"quant_method":"hqq"}})"),
+              "already quantized with 'hqq'");
+  EXPECT_PART(error(R"({"text_config":{"quantization_config":{"quant_method":"quark"}}})"),
+              "'quark'");
   EXPECT_PART(error(R"({"quantization_config":{"load_in_4bit":true}})"), "'bitsandbytes'");
-  EXPECT_PART(error(R"({"quantization_config":7})"), "an unnamed method");
+  EXPECT_PART(error(R"({"quantization_config":7})"), "an object {...} is expected");
+  EXPECT_PART(error(R"({"quantization_config":{}})"), "an unnamed method");
   EXPECT_PART(error(R"({"architecture":"LlamaForCausalLM","mapping":{}})"), "TensorRT-LLM");
-  TempFolder folder;
-  folder.write("config.json", "{}");
-  folder.write("model.safetensors", shard("a"));
-  folder.write("quantize_config.json", R"({"bits":4})");
-  EXPECT_PART(openError(folder), "'gptq'");
-  folder.write("hf_quant_config.json", R"({"quantization":{"quant_algo":"NVFP4"}})");
-  EXPECT_PART(openError(folder), "'NVFP4'");
+  folder.write("quantize_config.json", R"({"quant_method":"eetq"})");
+  EXPECT_PART(error("{}"), "'eetq'");
+  folder.write("hf_quant_config.json", R"({"quantization":{"quant_algo":"W1A1"}})");
+  EXPECT_PART(error("{}"), "quant_algo 'W1A1' is not imported");
 }
 
 TEST(HfFolder, NamesWhatIsMissingOrBroken) {

@@ -95,7 +95,8 @@ protected:
     const Codec &codec = codecFor(*view.nativeFormat());
     std::vector<float> row(view.columns());
     for (int64_t r = 0; r < view.rows(); ++r) {
-      auto bytes = view.nativeRow(r);
+      std::vector<uint8_t> scratch;
+      auto bytes = view.nativeRow(r, scratch);
       ASSERT_TRUE(!!bytes) << messageOf(bytes.takeError());
       ASSERT_EQ(bytes->size(), codec.bytesPerRow(view.columns()));
       codec.decodeRow(bytes->data(), view.columns(), row.data());
@@ -291,11 +292,11 @@ static void expectEncodes(WeightStore &original, const std::string &from, Weight
   ASSERT_EQ(source->shape(), stored->shape());
   const Codec &codec = codecFor(*stored->nativeFormat());
   std::vector<float> row(source->columns());
-  std::vector<uint8_t> bytes(codec.bytesPerRow(source->columns()));
+  std::vector<uint8_t> bytes(codec.bytesPerRow(source->columns())), scratch;
   for (int64_t r = 0; r < source->rows(); ++r) {
     ASSERT_EQ(messageOf(source->readRows(r, 1, row.data())), "");
     ASSERT_EQ(messageOf(codec.encodeRow(row.data(), source->columns(), nullptr, bytes.data())), "");
-    ASSERT_EQ(llvm::ArrayRef<uint8_t>(bytes), *stored->nativeRow(r)) << to << " row " << r;
+    ASSERT_EQ(llvm::ArrayRef<uint8_t>(bytes), *stored->nativeRow(r, scratch)) << to << " row " << r;
   }
 }
 

@@ -3,7 +3,7 @@
 // The QDQ form is lowered as it stands: rows are rounded in f32, weights are rounded to
 // their format and kept in f32; observers have places in the statistics.
 // CHECK-LABEL: plan.program @qdq attributes
-// CHECK-SAME: observers = [{columns = 64 : i64, offset = 0 : i64, site = "s"}, {columns = 64 : i64, offset = 1344 : i64, site = "g"}]
+// CHECK-SAME: observers = [{columns = 64 : i64, offset = 0 : i64, site = "s"}, {columns = 64 : i64, gram, offset = 1344 : i64, site = "g"}]
 // CHECK-SAME: statistics_bytes = 34176 : i64
 module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 : i64, context = 64 : i64, layers = 0 : i64, kv_format = "f32"}} {
   func.func @forward(%ids: tensor<?xi32>) -> tensor<?x64xf32> {

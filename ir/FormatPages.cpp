@@ -31,26 +31,78 @@ const char *elementName(const FormatInfo &info) {
     return "f16";
   case ElementKind::BF16:
     return "bf16";
-  case ElementKind::E4M3:
-    return "f8E4M3FN";
   case ElementKind::Int:
     return integers[info.elementBits];
+  case ElementKind::E4M3:
+    return "f8E4M3FN";
+  case ElementKind::E5M2:
+    return "f8E5M2";
+  case ElementKind::E3M4:
+    return "f8E3M4";
+  case ElementKind::E2M5:
+    return "f8E2M5 (finite)";
+  case ElementKind::E3M2:
+    return "f6E3M2FN";
+  case ElementKind::E2M3:
+    return "f6E2M3FN";
+  case ElementKind::E2M1:
+    return "f4E2M1FN";
+  case ElementKind::NF4:
+    return "NF4 table";
+  case ElementKind::FP4:
+    return "FP4 table of bitsandbytes";
+  case ElementKind::IQ4:
+    return "IQ4_NL table";
+  }
+  return "";
+}
+
+const char *scaleName(ScaleType type) {
+  switch (type) {
+  case ScaleType::None:
+    return "";
+  case ScaleType::F16:
+    return "f16";
+  case ScaleType::F32:
+    return "f32";
+  case ScaleType::E8M0:
+    return "f8E8M0FNU";
+  case ScaleType::E4M3:
+    return "f8E4M3FN";
+  case ScaleType::Dynamic8:
+    return "8-bit map";
+  }
+  return "";
+}
+
+/// What is kept beside the rows.
+const char *sideText(SideData side) {
+  switch (side) {
+  case SideData::None:
+    return "";
+  case SideData::Scale:
+    return "f32 a tensor";
+  case SideData::Block128:
+    return "f32 a block of 128 x 128";
+  case SideData::Nested:
+    return "f32 for 256 blocks, f32 offset a tensor";
   }
   return "";
 }
 
 /// What a scale belongs to.
 std::string scaleText(const FormatInfo &info) {
-  if (info.perTensor)
-    return "f32 a tensor";
+  const char *side = sideText(info.side);
   if (info.scale == ScaleType::None)
-    return "none";
-  std::string text = info.scale == ScaleType::F16 ? "f16" : "f32";
+    return *side ? side : "none";
+  std::string text = scaleName(info.scale);
   if (info.blockColumns == 0)
     return text + " a row";
   text += fmt::format(" a block of {}", info.blockColumns);
   if (info.groupColumns != info.blockColumns)
     text += fmt::format(", small integers for {}", info.groupColumns);
+  if (*side)
+    text += fmt::format(", {}", side);
   return text;
 }
 

@@ -57,6 +57,22 @@ std::optional<FormatId> formatForSafetensorsDtype(llvm::StringRef dtype) {
   return std::nullopt;
 }
 
+unsigned sizeOfScale(ScaleType type) {
+  switch (type) {
+  case ScaleType::None:
+    return 0;
+  case ScaleType::F16:
+    return 2;
+  case ScaleType::F32:
+    return 4;
+  case ScaleType::E8M0:
+  case ScaleType::E4M3:
+  case ScaleType::Dynamic8:
+    return 1;
+  }
+  return 0;
+}
+
 llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
   const FormatInfo &info = formatInfo(id);
   if (columns < 1 || columns > maxColumns)
@@ -69,22 +85,37 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
   const uint64_t blocks = (columns + block - 1) / block;
   if (info.blockBytes)
     return blocks * info.blockBytes;
-  const uint64_t scaleBytes = info.scale == ScaleType::None  ? 0
-                              : info.scale == ScaleType::F16 ? 2
-                                                             : 4;
+  const uint64_t scaleBytes = sizeOfScale(info.scale);
   const uint64_t zeroBits = info.zero == ZeroPoint::Integer ? blocks * info.elementBits : 0;
   return (uint64_t(columns) * info.elementBits + 7) / 8 + blocks * scaleBytes + (zeroBits + 7) / 8;
+}
+
+int64_t sideCount(FormatId id, int64_t rows, int64_t columns) {
+  const FormatInfo &info = formatInfo(id);
+  auto parts = [](int64_t n, int64_t size) { return n / size + (n % size != 0); };
+  switch (info.side) {
+  case SideData::None:
+    return 0;
+  case SideData::Scale:
+    return 1;
+  case SideData::Block128:
+    return parts(rows, 128) * parts(columns, 128);
+  case SideData::Nested:
+    return 1 + parts(rows * parts(columns, info.groupColumns), 256);
+  }
+  return 0;
 }
 
 llvm::Expected<uint64_t> bytesFor(FormatId id, int64_t rows, int64_t columns) {
   llvm::Expected<uint64_t> row = rowBytes(id, columns);
   if (!row)
     return row.takeError();
-  constexpr uint64_t limit = std::numeric_limits<int64_t>::max() - 4;
+  // Numbers beside the rows are fewer than the rows' bytes: a quarter of the range holds both.
+  constexpr uint64_t limit = std::numeric_limits<int64_t>::max() / 8;
   if (rows < 0 || (rows > 0 && *row > limit / uint64_t(rows)))
     return inputError("{}: a tensor of {} rows and {} columns is not possible", formatInfo(id).name,
                       rows, columns);
-  return *row * uint64_t(rows) + (formatInfo(id).perTensor ? 4 : 0);
+  return *row * uint64_t(rows) + 4 * uint64_t(sideCount(id, rows, columns));
 }
 
 llvm::Expected<double> effectiveBits(FormatId id, int64_t rows, int64_t columns) {

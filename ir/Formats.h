@@ -27,11 +27,41 @@ struct FormatIds {
 using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
-enum class CodecFamily : uint8_t { Float, Affine, Fp8, Ggml };
-/// What a stored code is.
-enum class ElementKind : uint8_t { F32, F16, BF16, E4M3, Int };
-/// Type of a stored scale. The numbers equal enum qk_scale of the kernels.
-enum class ScaleType : uint8_t { None = 0, F16 = 1, F32 = 2 };
+enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml };
+/// What a stored code is: a float, an integer, a float of 8 bits or less (ExMy: x exponent and y
+/// mantissa bits), or an index into a table of 16 numbers. ir/codecs/Elements.h has the numbers.
+enum class ElementKind : uint8_t {
+  F32,
+  F16,
+  BF16,
+  Int,
+  E4M3, ///< as f8E4M3FN: no infinities, 0x7f and 0xff are NaN
+  E5M2, ///< IEEE: the highest exponent is infinity and NaN
+  E3M4, ///< IEEE, bias 3
+  E2M5, ///< finite, bias 1
+  E3M2, ///< finite, bias 3 (OCP MX)
+  E2M3, ///< finite, bias 1 (OCP MX)
+  E2M1, ///< finite, bias 1 (OCP MX)
+  NF4,  ///< table of bitsandbytes: quantiles of the normal distribution
+  FP4,  ///< table of bitsandbytes: its 4-bit floats, 1 the greatest
+  IQ4   ///< table of GGML's IQ4_NL: integers of -127..113
+};
+/// Type of a stored scale. The numbers of None, F16 and F32 equal enum qk_scale of the kernels.
+enum class ScaleType : uint8_t {
+  None = 0,
+  F16 = 1,
+  F32 = 2,
+  E8M0 = 3,    ///< 2^(byte - 127); 255 is NaN
+  E4M3 = 4,    ///< f8E4M3FN without sign, times the tensor's scale
+  Dynamic8 = 5 ///< index into bitsandbytes' dynamic map of 256 numbers (SideData::Nested)
+};
+/// f32 numbers of a tensor that belong to no row, kept beside the rows.
+enum class SideData : uint8_t {
+  None,
+  Scale,     ///< [1]: a scale of the tensor
+  Block128,  ///< [ceil(rows / 128), ceil(columns / 128)]: scales of square blocks
+  Nested     ///< [1 + ceil(blocks / 256)]: an offset, then scales of 256 blocks' scales each
+};
 /// How a format moves its grid: by an integer code, or by a float minimum.
 enum class ZeroPoint : uint8_t { None, Integer, Minimum };
 /// How codes are rounded. HalfUp is truncation of x/scale + offset + 0.5.
@@ -56,8 +86,8 @@ struct FormatInfo {
   ScaleType scale;         ///< stored scale
   ZeroPoint zero;          ///< stored zero point
   Rounding rounding;       ///< of the reference encoder
-  uint16_t divisorHalves;  ///< rule Max: scale = amax / (divisorHalves / 2); 0: other rule
-  bool perTensor;          ///< one f32 scale for the tensor, kept beside the rows (TensorScale)
+  uint16_t divisorHalves;  ///< rule Max: scale = amax / (divisorHalves / 2); 0: see Formats.td
+  SideData side;           ///< numbers kept beside the rows (TensorSide)
   PanelElement panel;      ///< panel16 element
   uint8_t offset;          ///< value = scale * (code - offset) when panelMin is false
   ScaleType panelScale;    ///< smallest type that holds every effective scale and minimum exactly
@@ -73,6 +103,8 @@ struct FormatInfo {
 
   bool isGrouped() const { return groupColumns > 1; }
   bool isInteger() const { return kind == ElementKind::Int; }
+  /// Whether a scale of the whole tensor must be known before its rows are encoded.
+  bool isPerTensor() const { return side == SideData::Scale; }
 };
 
 /// Every format, in the order of FormatId (allFormats()[int(id)].id == id).
@@ -93,12 +125,18 @@ std::optional<FormatId> formatForGgufType(uint32_t type);
 /// The plain float (f32, f16, bf16) that safetensors calls `dtype`, e.g. "BF16".
 std::optional<FormatId> formatForSafetensorsDtype(llvm::StringRef dtype);
 
+/// Bytes of one stored scale.
+unsigned sizeOfScale(ScaleType type);
+
 /// Bytes of one stored row of `columns` (>= 1) values. Fails (input) when `columns` is not a
 /// multiple of a block that must be full, is not positive, or is beyond 2^40.
 llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns);
 
-/// Bytes of a stored tensor: rows * rowBytes, and 4 more for the scale of a per-tensor format.
-/// Fails as rowBytes does, and when the product does not fit 63 bits.
+/// f32 numbers kept beside the rows of a tensor of `rows` x `columns` (both >= 1).
+int64_t sideCount(FormatId id, int64_t rows, int64_t columns);
+
+/// Bytes of a stored tensor: rows * rowBytes, and 4 * sideCount. Fails as rowBytes does, and
+/// when the product does not fit 63 bits.
 llvm::Expected<uint64_t> bytesFor(FormatId id, int64_t rows, int64_t columns);
 
 /// bytesFor in bits, divided by rows * columns: everything stored, no kernel padding.

@@ -9,7 +9,8 @@
 //===----------------------------------------------------------------------===//
 include "llvm/TableGen/SearchableTable.td"
 
-/// What one stored code is: its width in bits and its qplan::ElementKind.
+/// What one stored code is: its width in bits and its qplan::ElementKind. What numbers the
+/// codes of minifloats and tables are is ir/codecs/Elements.cpp.
 class Element<string kind, int width> {
   string kindName = kind;
   int bitCount = width;
@@ -18,6 +19,15 @@ def ElementF32 : Element<"F32", 32>;
 def ElementF16 : Element<"F16", 16>;
 def ElementBF16 : Element<"BF16", 16>;
 def ElementE4M3 : Element<"E4M3", 8>;
+def ElementE5M2 : Element<"E5M2", 8>;
+def ElementE3M4 : Element<"E3M4", 8>;
+def ElementE2M5 : Element<"E2M5", 8>;
+def ElementE3M2 : Element<"E3M2", 6>;
+def ElementE2M3 : Element<"E2M3", 6>;
+def ElementE2M1 : Element<"E2M1", 4>;
+def ElementNF4 : Element<"NF4", 4>;
+def ElementFP4 : Element<"FP4", 4>;
+def ElementIQ4 : Element<"IQ4", 4>;
 class IntElement<int width> : Element<"Int", width>;
 
 /// One row. Columns are counted along the inputs of a linear layer, which are the
@@ -38,8 +48,9 @@ class Format<int number, string enumerator, string spelling, Element element> {
   string scale = "ScaleType::None";       // stored scale of a block
   string zero = "ZeroPoint::None";
   string rounding = "Rounding::NearestEven";
-  bits<16> divisorHalves = 0;           // scale = largest magnitude / (divisorHalves / 2), rule Max
-  bit perTensor = 0;                    // one f32 scale for the tensor, kept beside the rows
+  bits<16> divisorHalves = 0;           // scale = largest magnitude / (divisorHalves / 2), rule Max;
+                                        // 0: another rule, or the greatest code of the element
+  string side = "SideData::None";       // f32 numbers of the tensor, kept beside its rows
   string panel = "PanelElement::U8";      // how the panel16 packing stores a code
   bits<8> offset = 0;                   // value = scale * (code - offset) when there is no minimum
   string panelScale = "ScaleType::None";  // exact type of the effective scale (and minimum)
@@ -149,30 +160,36 @@ foreach i = [0, 1, 2] in {
 //===----------------------------------------------------------------------===//
 // fp8
 //===----------------------------------------------------------------------===//
-class Fp8Format<int number, string enumerator, string spelling>
-    : Format<number, enumerator, spelling, ElementE4M3> {
-  let family = "CodecFamily::Fp8";
-  let blockColumns = 0;
-  let divisorHalves = 896; // 448, the largest finite value
-  let panel = "PanelElement::E4M3";
+// A row is [codes, LSB first][scales]. value = scale * element(code), and codes are rounded to
+// the nearest number of the element, ties to the even code; values beyond the last saturate.
+class MinifloatFormat<int number, string enumerator, string spelling, Element element>
+    : Format<number, enumerator, spelling, element> {
+  let family = "CodecFamily::Grid";
   let panelScale = "ScaleType::F32";
-  let safetensors = "F8_E4M3";
-  let compressedTensors = "float-quantized";
-  let modeloptMilliBits = 8000;
-  let toleranceE5 = 4000;
 }
-def Fp8E4M3Format : Fp8Format<17, "Fp8E4M3", "fp8_e4m3"> {
+class Fp8Format<int number, string enumerator, string spelling, Element element>
+    : MinifloatFormat<number, enumerator, spelling, element> {
+  let blockColumns = 0;
+  // Kernels read the other elements as the f32 numbers that they stand for.
+  let panel = !if(!eq(element.kindName, "E4M3"), "PanelElement::E4M3", "PanelElement::F32");
+  let safetensors = !if(!eq(element.kindName, "E4M3"), "F8_E4M3",
+                        !if(!eq(element.kindName, "E5M2"), "F8_E5M2", ""));
+  let compressedTensors = !if(!eq(element.kindName, "E4M3"), "float-quantized", "");
+  let modeloptMilliBits = 8000;
+  let toleranceE5 = !if(!eq(element.kindName, "E5M2"), 8000, 4000);
+}
+def Fp8E4M3Format : Fp8Format<17, "Fp8E4M3", "fp8_e4m3", ElementE4M3> {
   let summary = "f8E4M3FN, one f32 scale per output channel";
   let scale = "ScaleType::F32";
   let modelopt = "FP8_PER_CHANNEL_PER_TOKEN";
 }
-def Fp8E4M3TensorFormat : Fp8Format<18, "Fp8E4M3Tensor", "fp8_e4m3_tensor"> {
+def Fp8E4M3TensorFormat : Fp8Format<18, "Fp8E4M3Tensor", "fp8_e4m3_tensor", ElementE4M3> {
   let summary = "f8E4M3FN, one f32 scale per tensor";
-  let perTensor = 1;
+  let side = "SideData::Scale";
   let isActivation = 1;
   let modelopt = "FP8";
 }
-def Fp8E4M3TokenFormat : Fp8Format<19, "Fp8E4M3Token", "fp8_e4m3_token"> {
+def Fp8E4M3TokenFormat : Fp8Format<19, "Fp8E4M3Token", "fp8_e4m3_token", ElementE4M3> {
   let summary = "activations in f8E4M3FN, one f32 scale per token, found at run time";
   let scale = "ScaleType::F32";
   let isWeight = 0;
@@ -197,7 +214,7 @@ def Int8TokenFormat : Int8Activation<20, "Int8Token", "int8_token"> {
 def Int8TensorFormat : Int8Activation<21, "Int8Tensor", "int8_tensor"> {
   let summary = "activations in -127..127, one f32 scale per tensor, fixed by calibration";
   let scale = "ScaleType::None";
-  let perTensor = 1;
+  let side = "SideData::Scale";
 }
 
 //===----------------------------------------------------------------------===//
@@ -302,6 +319,138 @@ foreach w = [0, 1, 2, 3, 4] in {
 }
 
 //===----------------------------------------------------------------------===//
+// More minifloats of 8 bits, and fp8 in blocks
+//===----------------------------------------------------------------------===//
+multiclass Fp8Formats<int first, Element element> {
+  defvar symbolOf = "Fp8" # element.kindName;
+  defvar spellingOf = "fp8_" # !tolower(element.kindName);
+  def Format : Fp8Format<first, symbolOf, spellingOf, element> {
+    let summary = element.kindName # " floats, one f32 scale per output channel";
+    let scale = "ScaleType::F32";
+  }
+  def TensorFormat : Fp8Format<!add(first, 1), symbolOf # "Tensor", spellingOf # "_tensor",
+                               element> {
+    let summary = element.kindName # " floats, one f32 scale per tensor";
+    let side = "SideData::Scale";
+    let isActivation = 1;
+  }
+  def TokenFormat : Fp8Format<!add(first, 2), symbolOf # "Token", spellingOf # "_token",
+                              element> {
+    let summary = "activations in " # element.kindName
+                  # " floats, one f32 scale per token, found at run time";
+    let scale = "ScaleType::F32";
+    let isWeight = 0;
+    let isActivation = 1;
+  }
+}
+defm Fp8E5M2 : Fp8Formats<79, ElementE5M2>;
+defm Fp8E3M4 : Fp8Formats<82, ElementE3M4>;
+defm Fp8E2M5 : Fp8Formats<85, ElementE2M5>;
+
+class GridFormat<int number, string enumerator, string spelling, Element element, int group>
+    : MinifloatFormat<number, enumerator, spelling, element> {
+  let blockColumns = group;
+  let groupColumns = group;
+  let shortBlock = 1;
+  let panel = "PanelElement::F32"; // kernels read the numbers that codes stand for
+}
+def Fp8E4M3B128Format
+    : GridFormat<88, "Fp8E4M3B128", "fp8_e4m3_b128", ElementE4M3, 128> {
+  let summary = "f8E4M3FN, one f32 scale for a block of 128 x 128 (DeepSeek's weights)";
+  let side = "SideData::Block128";
+  let safetensors = "F8_E4M3";
+  let compressedTensors = "float-quantized";
+  let modelopt = "FP8_PB_WO";
+  let modeloptMilliBits = 8000;
+  let toleranceE5 = 4000;
+}
+def Fp8E4M3G128Format
+    : GridFormat<89, "Fp8E4M3G128", "fp8_e4m3_g128", ElementE4M3, 128> {
+  let summary = "activations in f8E4M3FN, one f32 scale for 128 columns, found at run time";
+  let scale = "ScaleType::F32";
+  let isWeight = 0;
+  let isActivation = 1;
+  let toleranceE5 = 4000;
+}
+
+//===----------------------------------------------------------------------===//
+// OCP microscaling: blocks of 32 with a power of two. The exponent is that of the
+// largest magnitude less that of the largest element (floor), so that the top of a
+// block may saturate; @mse also tries the powers beside it.
+//===----------------------------------------------------------------------===//
+class MxFormat<int number, string enumerator, string spelling, Element element>
+    : GridFormat<number, enumerator, spelling, element, 32> {
+  let summary = "OCP MX: " # element.kindName # " floats, one power of two for 32 columns";
+  let scale = "ScaleType::E8M0";
+  let isActivation = 1;
+  let modeloptMilliBits = !mul(element.bitCount, 1000);
+}
+def MxFp8Format : MxFormat<90, "MxFp8", "mxfp8", ElementE4M3> {
+  let compressedTensors = "mxfp8-quantized";
+  let modelopt = "MXFP8";
+  let toleranceE5 = 4000;
+}
+def MxFp8E5M2Format : MxFormat<91, "MxFp8E5M2", "mxfp8_e5m2", ElementE5M2> {
+  let toleranceE5 = 8000;
+}
+def MxFp6Format : MxFormat<92, "MxFp6", "mxfp6", ElementE3M2> {
+  let toleranceE5 = 8000;
+}
+def MxFp6E2M3Format : MxFormat<93, "MxFp6E2M3", "mxfp6_e2m3", ElementE2M3> {
+  let compressedTensors = "mxfp6-pack-quantized";
+  let toleranceE5 = 6000;
+}
+def MxFp4Format : MxFormat<94, "MxFp4", "mxfp4", ElementE2M1> {
+  let compressedTensors = "mxfp4-pack-quantized";
+  let modelopt = "MXFP4";
+  let toleranceE5 = 18000;
+}
+def MxInt8Format : MxFormat<95, "MxInt8", "mxint8", IntElement<8>> {
+  let summary = "OCP MX: integers of -127..127 / 64, one power of two for 32 columns";
+  let offset = 128;
+  let panel = "PanelElement::U8";
+  let toleranceE5 = 1500;
+}
+
+//===----------------------------------------------------------------------===//
+// NVFP4: blocks of 16 with an E4M3 scale, and one f32 scale for the tensor
+//===----------------------------------------------------------------------===//
+def NvFp4Format : GridFormat<96, "NvFp4", "nvfp4", ElementE2M1, 16> {
+  let summary = "NVFP4: E2M1 floats, one E4M3 scale for 16 columns, one f32 scale per tensor";
+  let scale = "ScaleType::E4M3";
+  let side = "SideData::Scale";
+  let isActivation = 1;
+  let compressedTensors = "nvfp4-pack-quantized";
+  let modelopt = "NVFP4";
+  let modeloptMilliBits = 4500;
+  let toleranceE5 = 12000;
+}
+
+//===----------------------------------------------------------------------===//
+// bitsandbytes: tables of 16 numbers, blocks of 64 along a row, scaled by their largest
+// magnitude; with double quantization that is an index of 8 bits
+//===----------------------------------------------------------------------===//
+class TableFormat<int number, string enumerator, string spelling, Element element>
+    : GridFormat<number, enumerator, spelling, element, 64> {
+  let toleranceE5 = !if(!eq(element.kindName, "NF4"), 12000, 18000);
+}
+multiclass BnbFormats<int first, Element element, string spellingOf> {
+  def Format : TableFormat<first, element.kindName, spellingOf, element> {
+    let summary = "bitsandbytes' " # element.kindName # ": one f32 scale for 64 columns";
+    let scale = "ScaleType::F32";
+  }
+  def DqFormat : TableFormat<!add(first, 1), element.kindName # "Dq", spellingOf # "_dq",
+                             element> {
+    let summary = "bitsandbytes' " # element.kindName
+                  # " with double quantization: 8-bit scales for 64 columns, f32 for 256 of those";
+    let scale = "ScaleType::Dynamic8";
+    let side = "SideData::Nested";
+  }
+}
+defm Nf4 : BnbFormats<97, ElementNF4, "nf4">;
+defm Fp4 : BnbFormats<99, ElementFP4, "fp4">;
+
+//===----------------------------------------------------------------------===//
 // What is generated
 //===----------------------------------------------------------------------===//
 def FormatTable : GenericTable {
@@ -309,7 +458,7 @@ def FormatTable : GenericTable {
   let CppTypeName = "FormatInfo";
   let Fields = ["ordinal", "id", "name", "summary", "family", "kind", "elementBits", "blockColumns",
                 "blockBytes", "shortBlock", "groupColumns", "scale", "zero", "rounding",
-                "divisorHalves", "perTensor", "panel", "offset", "panelScale", "panelMin",
+                "divisorHalves", "side", "panel", "offset", "panelScale", "panelMin",
                 "ggufType", "safetensors", "compressedTensors", "modelopt", "modeloptMilliBits",
                 "activation", "isWeight", "isActivation", "isKv", "toleranceE5"];
   // Enumerators and not string literals:
@@ -319,6 +468,7 @@ def FormatTable : GenericTable {
   string TypeOf_scale = "code";
   string TypeOf_zero = "code";
   string TypeOf_rounding = "code";
+  string TypeOf_side = "code";
   string TypeOf_panel = "code";
   string TypeOf_panelScale = "code";
   string TypeOf_activation = "code";

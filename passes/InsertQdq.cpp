@@ -107,7 +107,7 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
     OpBuilder builder(site.op);
     const FormatInfo &info = formatInfo(*treatment.activation);
     FloatAttr scale;
-    if (info.perTensor) {
+    if (info.isPerTensor()) {
       auto value = staticScale(site, info);
       if (!value)
         return value.takeError();
@@ -147,7 +147,7 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
     float largest = 0;
     for (float value : ranges)
       largest = std::max(largest, value);
-    return largest > 0 ? double(largest) / (info.divisorHalves / 2.0) : 1.0;
+    return largest > 0 ? double(largest) / scaleDivisor(info.id) : 1.0;
   }
 
   /// The statistics are those of the input before its division.

@@ -127,7 +127,7 @@ bool Compiler::needsStatistics() const {
                                 [](const TensorInfo &tensor) { return tensor.input.scale > 0; });
   auto needs = [&](const Treatment &treatment) {
     return treatment.method == Method::SmoothQuant ||
-           (treatment.activation && formatInfo(*treatment.activation).perTensor && !hasScales);
+           (treatment.activation && formatInfo(*treatment.activation).isPerTensor() && !hasScales);
   };
   if (recipe)
     return llvm::any_of(recipe->rules, [&](const RecipeRule &r) { return needs(r.treatment); });

@@ -68,7 +68,7 @@ std::vector<float> activationError(const Treatment &treatment, const SiteStatist
   }
   size_t group = info.groupColumns ? info.groupColumns : error.size();
   // The largest value of a row is about half of the largest of the whole text.
-  double share = info.perTensor ? 1.0 : 0.5;
+  double share = info.isPerTensor() ? 1.0 : 0.5;
   for (size_t start = 0; start < error.size(); start += group) {
     size_t end = std::min(start + group, error.size());
     float top = *std::max_element(site.absMax.begin() + start, site.absMax.begin() + end);

@@ -5,6 +5,7 @@
 #include "ir/Failure.h"
 #include "ir/packings/Panel16.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <mutex>
@@ -25,30 +26,77 @@ struct Job {
   int64_t experts = 1;
 };
 
+/// The numbers beside the rows of a weight in one format. Tensors that are put below each other
+/// keep their own, so that rows mean what they would mean apart.
+class Sides {
+public:
+  /// Observes all rows, if the format keeps anything.
+  static llvm::Expected<Sides> observe(const WeightView &view, FormatId format);
+  /// What row `row` of the view needs.
+  TensorSide at(int64_t row) const {
+    if (values.empty())
+      return {{}, row};
+    size_t part = size_t(std::upper_bound(starts.begin(), starts.end(), row) - starts.begin()) - 1;
+    return {values[part], row - starts[part]};
+  }
+
+private:
+  std::vector<int64_t> starts;
+  std::vector<std::vector<float>> values; ///< of each part; empty: nothing is kept
+};
+
+llvm::Expected<Sides> Sides::observe(const WeightView &view, FormatId format) {
+  Sides sides;
+  if (formatInfo(format).side == SideData::None)
+    return sides;
+  sides.starts = view.partRows();
+  std::vector<float> row(view.columns());
+  for (size_t part = 0; part < sides.starts.size(); ++part) {
+    int64_t first = sides.starts[part];
+    int64_t end = part + 1 < sides.starts.size() ? sides.starts[part + 1] : view.rows();
+    SideObserver observer(format, end - first, view.columns());
+    for (int64_t r = first; r < end; ++r) {
+      if (auto error = view.readRows(r, 1, row.data()))
+        return std::move(error);
+      WeightView::Place place = view.placeOf(r);
+      std::string subject = fmt::format("{}, row {}", place.subject.str(), place.row);
+      if (auto error = observer.observe(r - first, row.data(), subject))
+        return std::move(error);
+    }
+    sides.values.push_back(observer.values());
+  }
+  return sides;
+}
+
 llvm::StringRef textDetail(plan::WeightOp op, llvm::StringRef name) {
   auto details = op.getDetails();
   auto attr = details ? details->getAs<mlir::StringAttr>(name) : mlir::StringAttr();
   return attr ? attr.getValue() : llvm::StringRef();
 }
 
+/// Whether the rows are the checkpoint's (or a blob's) own.
+bool isNative(const Job &job) { return !job.emulate && job.view.nativeFormat() == job.format; }
+
 /// Encoded rows of one panel, with the memory they may need.
 class PanelRows {
 public:
-  explicit PanelRows(const Job &job)
-      : job(job), columns(job.view.columns()), codec(codecFor(job.format)),
-        bytes(codec.bytesPerRow(columns)) {}
+  /// `sides` are those of the job's format, `emulated` those of the format that it emulates.
+  PanelRows(const Job &job, const Sides &sides, const Sides &emulated)
+      : job(job), sides(sides), emulated(emulated), columns(job.view.columns()),
+        codec(codecFor(job.format)), bytes(codec.bytesPerRow(columns)) {}
 
-  /// Fills `rows` with 16 row pointers; rows past `count` are padding.
-  llvm::Error read(int64_t first, int64_t count, TensorScale scale, TensorScale emulated,
-                   const uint8_t *rows[16]) {
+  /// Fills `rows` with 16 row pointers and `needs` with what they need; rows past `count` are
+  /// padding.
+  llvm::Error read(int64_t first, int64_t count, const uint8_t *rows[16], TensorSide needs[16]) {
     std::fill_n(rows, 16, nullptr);
-    bool native = !job.emulate && job.view.nativeFormat() == job.format;
-    if (native) {
+    std::fill_n(needs, 16, TensorSide());
+    if (isNative(job)) {
       for (int64_t r = 0; r < count; ++r) {
         auto row = job.view.nativeRow(first + r, scratch[r]);
         if (!row)
           return row.takeError();
-        if (auto error = checkFinite(first + r, row->data(), scale, nullptr))
+        needs[r] = job.view.nativeSide(first + r);
+        if (auto error = checkFinite(first + r, row->data(), needs[r], nullptr))
           return error;
         rows[r] = row->data();
       }
@@ -58,30 +106,32 @@ public:
     if (auto error = job.view.readRows(first, count, values.data()))
       return error;
     if (job.emulate)
-      if (auto error = roundTrip(first, count, emulated))
+      if (auto error = roundTrip(first, count))
         return error;
     encoded.resize(16 * bytes);
     for (int64_t r = 0; r < count; ++r) {
       rows[r] = encoded.data() + r * bytes;
+      needs[r] = sides.at(first + r);
+      ScaleRule rule = job.emulate ? ScaleRule::Max : job.rule;
       if (auto error = codec.encodeRow(values.data() + r * columns, columns,
-                                       options(first + r, job.emulate ? ScaleRule::Max : job.rule, scale),
+                                       options(first + r, rule, needs[r]),
                                        encoded.data() + r * bytes))
         return error;
       // The other codecs check what they encode; plain floats can hold anything.
       if (formatInfo(job.format).family == CodecFamily::Float)
-        if (auto error = checkFinite(first + r, rows[r], scale, values.data() + r * columns))
+        if (auto error = checkFinite(first + r, rows[r], needs[r], values.data() + r * columns))
           return error;
     }
     return llvm::Error::success();
   }
 
 private:
-  EncodeOptions options(int64_t row, ScaleRule rule, TensorScale scale) const {
+  EncodeOptions options(int64_t row, ScaleRule rule, TensorSide side) const {
     EncodeOptions options;
     options.rule = rule;
     options.importance =
         rule == ScaleRule::Mse && job.importance ? job.importance->data() : nullptr;
-    options.tensor = scale;
+    options.tensor = side;
     std::tie(options.subject, options.row) = placeOf(row);
     return options;
   }
@@ -93,10 +143,10 @@ private:
 
   /// Checks a stored row of the result. `source`: what was encoded; null when the row is
   /// the checkpoint's own.
-  llvm::Error checkFinite(int64_t row, const uint8_t *stored, TensorScale scale,
+  llvm::Error checkFinite(int64_t row, const uint8_t *stored, TensorSide side,
                           const float *source) {
     decoded.resize(columns);
-    codec.decodeRow(stored, columns, decoded.data(), scale);
+    codec.decodeRow(stored, columns, decoded.data(), side);
     int64_t bad = findNonFinite(decoded.data(), columns);
     if (bad < 0)
       return llvm::Error::success();
@@ -110,20 +160,22 @@ private:
                       subject.str(), local, bad, decoded[bad]);
   }
 
-  llvm::Error roundTrip(int64_t first, int64_t count, TensorScale scale) {
+  llvm::Error roundTrip(int64_t first, int64_t count) {
     const Codec &rounding = codecFor(*job.emulate);
     encoded.resize(rounding.bytesPerRow(columns));
     for (int64_t r = 0; r < count; ++r) {
       float *row = values.data() + r * columns;
-      if (auto error = rounding.encodeRow(row, columns, options(first + r, job.rule, scale),
+      TensorSide side = emulated.at(first + r);
+      if (auto error = rounding.encodeRow(row, columns, options(first + r, job.rule, side),
                                           encoded.data()))
         return error;
-      rounding.decodeRow(encoded.data(), columns, row, scale);
+      rounding.decodeRow(encoded.data(), columns, row, side);
     }
     return llvm::Error::success();
   }
 
   const Job &job;
+  const Sides &sides, &emulated;
   int64_t columns;
   const Codec &codec;
   uint64_t bytes;
@@ -131,23 +183,6 @@ private:
   std::vector<uint8_t> encoded;
   std::vector<uint8_t> scratch[PanelLayout::panelRows]; ///< rows that do not lie in a file
 };
-
-/// The one scale of a per-tensor format: a pass over all rows.
-llvm::Expected<TensorScale> tensorScale(const Job &job, FormatId format) {
-  if (!formatInfo(format).perTensor)
-    return TensorScale();
-  TensorScaleObserver observer(format);
-  std::vector<float> row(job.view.columns());
-  for (int64_t r = 0; r < job.view.rows(); ++r) {
-    if (auto error = job.view.readRows(r, 1, row.data()))
-      return std::move(error);
-    WeightView::Place place = job.view.placeOf(r);
-    std::string subject = fmt::format("{}, row {}", place.subject.str(), place.row);
-    if (auto error = observer.observe(row.data(), int64_t(row.size()), subject))
-      return std::move(error);
-  }
-  return observer.scale();
-}
 
 class Packer {
 public:
@@ -251,16 +286,16 @@ private:
     if (job.view.rows() != int64_t(op.getRows()) || job.view.columns() != int64_t(op.getCols()))
       return defectError("weight {}: {} x {} where {} x {} were planned", job.view.text(),
                          job.view.rows(), job.view.columns(), op.getRows(), op.getCols());
-    auto scale = tensorScale(job, job.format);
-    if (!scale)
-      return scale.takeError();
-    auto emulated = job.emulate ? tensorScale(job, *job.emulate) : TensorScale();
+    auto sides = isNative(job) ? Sides() : Sides::observe(job.view, job.format);
+    if (!sides)
+      return sides.takeError();
+    auto emulated = job.emulate ? Sides::observe(job.view, *job.emulate) : Sides();
     if (!emulated)
       return emulated.takeError();
-    return packPanels(job, *scale, *emulated);
+    return packPanels(job, *sides, *emulated);
   }
 
-  llvm::Error packPanels(const Job &job, TensorScale scale, TensorScale emulated) {
+  llvm::Error packPanels(const Job &job, const Sides &sides, const Sides &emulated) {
     int64_t rows = job.view.rows() / job.experts;
     PanelLayout layout = panelLayoutFor(job.format, rows, job.view.columns());
     int64_t panels = layout.numPanels() * job.experts;
@@ -275,13 +310,14 @@ private:
       std::mutex mutex;
       std::optional<llvm::Error> firstError;
       auto work = [&] {
-        PanelRows source(job);
+        PanelRows source(job, sides, emulated);
         const uint8_t *pointers[16];
+        TensorSide needs[16];
         for (int64_t i; (i = next++) < count;) {
           int64_t expert = (first + i) / layout.numPanels();
           int64_t row = (first + i) % layout.numPanels() * PanelLayout::panelRows;
           int64_t have = std::min<int64_t>(PanelLayout::panelRows, rows - row);
-          auto error = source.read(expert * rows + row, have, scale, emulated, pointers);
+          auto error = source.read(expert * rows + row, have, pointers, needs);
           if (error) {
             std::lock_guard<std::mutex> lock(mutex);
             if (firstError)
@@ -291,7 +327,7 @@ private:
             next = count;
             return;
           }
-          packPanel(layout, job.format, pointers, out.data() + i * layout.panelBytes(), scale);
+          packPanel(layout, job.format, pointers, out.data() + i * layout.panelBytes(), needs);
         }
       };
       std::vector<std::thread> helpers;
@@ -346,9 +382,9 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
     return view.takeError();
   int64_t rows = view->rows(), columns = view->columns();
   Job job{weight, *view, FormatId::F32, {}, ScaleRule::Max, nullptr, 1};
-  auto scale = tensorScale(job, rounding.format);
-  if (!scale)
-    return scale.takeError();
+  auto sides = Sides::observe(job.view, rounding.format);
+  if (!sides)
+    return sides.takeError();
   const Codec &codec = codecFor(rounding.format);
   std::vector<double> sums(size_t(rows), 0.0); // summed in row order: independent of threads
   std::atomic<int64_t> next{0};
@@ -362,7 +398,7 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
       options.rule = rounding.mse ? ScaleRule::Mse : ScaleRule::Max;
       options.importance =
           rounding.mse && rounding.importance ? rounding.importance->data() : nullptr;
-      options.tensor = *scale;
+      options.tensor = sides->at(r);
       WeightView::Place place = view->placeOf(r);
       options.subject = place.subject;
       options.row = place.row;
@@ -378,7 +414,7 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
         next = rows;
         return;
       }
-      codec.decodeRow(encoded.data(), columns, back.data(), *scale);
+      codec.decodeRow(encoded.data(), columns, back.data(), options.tensor);
       double sum = 0;
       for (int64_t j = 0; j < columns; ++j) {
         double difference = double(row[j]) - back[j];

@@ -7,7 +7,9 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ir/Failure.h"
+#include "ir/codecs/BitStream.h"
 #include "ir/codecs/Codecs.h"
+#include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 
@@ -101,58 +103,6 @@ float leastSquaresScale(const Group &group, float scale, float low, float high) 
   return energy > 0 ? static_cast<float>(projection / energy) : 0.0f;
 }
 
-/// Writes n codes of `bits` bits from the start of `out`, LSB first.
-void packBits(const uint8_t *codes, int64_t n, unsigned bits, uint8_t *out) {
-  if (bits == 8) {
-    std::memcpy(out, codes, n);
-  } else if (bits == 4) {
-    for (int64_t i = 0; i < n / 2; ++i)
-      out[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
-    if (n % 2)
-      out[n / 2] = codes[n - 1];
-  } else {
-    uint32_t held = 0; // bits not yet written, the first in the lowest
-    unsigned have = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      held |= static_cast<uint32_t>(codes[i]) << have;
-      for (have += bits; have >= 8; have -= 8, held >>= 8)
-        *out++ = static_cast<uint8_t>(held);
-    }
-    if (have)
-      *out = static_cast<uint8_t>(held);
-  }
-}
-
-/// Reads what packBits writes, beginning with code `first`.
-void unpackBits(const uint8_t *in, int64_t first, int64_t n, unsigned bits, uint8_t *codes) {
-  if (bits == 8) {
-    std::memcpy(codes, in + first, n);
-  } else if (bits == 4 && first % 2 == 0) {
-    in += first / 2;
-    for (int64_t i = 0; i < n / 2; ++i) {
-      codes[2 * i] = in[i] & 15;
-      codes[2 * i + 1] = in[i] >> 4;
-    }
-    if (n % 2)
-      codes[n - 1] = in[n / 2] & 15;
-  } else {
-    const uint8_t *next = in + first * bits / 8;
-    const uint32_t mask = (1u << bits) - 1;
-    unsigned have = 0, skip = first * bits % 8;
-    uint32_t held = 0; // bits read and not yet used
-    for (int64_t i = 0; i < n; ++i) {
-      while (have < bits + skip) { // no byte is read before it is needed: rows end there
-        held |= static_cast<uint32_t>(*next++) << have;
-        have += 8;
-      }
-      codes[i] = static_cast<uint8_t>(held >> skip & mask);
-      held >>= skip + bits;
-      have -= skip + bits;
-      skip = 0;
-    }
-  }
-}
-
 class AffineCodec final : public Codec {
 public:
   explicit AffineCodec(const FormatInfo &info)
@@ -160,7 +110,7 @@ public:
         // Activations use -127..127 only, so that kernels may negate codes.
         lowest(info.isWeight ? 0 : 1) {}
 
-  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorScale tensor) const override {
+  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorSide tensor) const override {
     Places at(info, columns);
     uint8_t codes[chunkColumns];
     for (int64_t g = 0; g < at.groups; ++g) {
@@ -174,13 +124,13 @@ public:
     }
   }
 
-  void affineRow(const uint8_t *row, int64_t columns, AffineRow &out,
-                 TensorScale tensor) const override {
+  void gridRow(const uint8_t *row, int64_t columns, GridRow &out,
+               TensorSide tensor) const override {
     Places at(info, columns);
     out.codes.resize(columns);
     unpackBits(row, 0, columns, info.elementBits, out.codes.data());
+    out.values = elementValues(info.id);
     out.group = at.group;
-    out.offset = info.offset;
     out.hasMin = info.panelMin;
     out.scale.resize(at.groups);
     out.min.resize(out.hasMin ? at.groups : 0);
@@ -193,6 +143,7 @@ public:
     }
   }
 
+  bool storesCodes() const override { return true; }
   void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
     packBits(codes, columns, info.elementBits, row);
   }
@@ -242,10 +193,10 @@ private:
           zeros(scales + groups * (info.scale == ScaleType::F16 ? 2 : 4)) {}
   };
 
-  Grid gridOf(const uint8_t *row, const Places &at, int64_t g, TensorScale tensor) const {
+  Grid gridOf(const uint8_t *row, const Places &at, int64_t g, TensorSide tensor) const {
     Grid grid;
-    if (info.perTensor)
-      grid.scale = tensor.scale;
+    if (info.isPerTensor())
+      grid.scale = tensor.scale();
     else if (info.scale == ScaleType::F16)
       grid.scale = f32FromF16(loadUnaligned<uint16_t>(row + at.scales + 2 * g));
     else
@@ -302,8 +253,8 @@ private:
   }
 
   Grid chooseGrid(const Group &group, const EncodeOptions &options) const {
-    if (info.perTensor)
-      return {options.tensor.scale, info.offset};
+    if (info.isPerTensor())
+      return {options.tensor.scale(), info.offset};
     Range range;
     if (info.zero == ZeroPoint::None) {
       range.max = largestMagnitude(group.x, group.n);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "ir/Failure.h"
 #include "ir/codecs/Codecs.h"
+#include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 #include <cmath>
@@ -55,8 +56,8 @@ llvm::Error Codec::encodeRow(const float *x, int64_t columns, const float *impor
   return encodeRow(x, columns, options, out);
 }
 
-void Codec::affineRow(const uint8_t *, int64_t, AffineRow &out, TensorScale) const {
-  out = AffineRow();
+void Codec::gridRow(const uint8_t *, int64_t, GridRow &out, TensorSide) const {
+  out = GridRow();
 }
 
 void Codec::storeCodes(const uint8_t *, int64_t, uint8_t *) const {}
@@ -74,8 +75,8 @@ const Codec &codecFor(FormatId id) {
       case CodecFamily::Affine:
         made.push_back(makeAffineCodec(info));
         break;
-      case CodecFamily::Fp8:
-        made.push_back(makeFp8Codec(info));
+      case CodecFamily::Grid:
+        made.push_back(makeGridCodec(info));
         break;
       case CodecFamily::Ggml:
         made.push_back(info.blockColumns == 32 ? makeGgmlBlockCodec(info)
@@ -139,18 +140,72 @@ Range valueRange(const float *x, int64_t n) {
   return {*std::min_element(low, low + lanes), *std::max_element(high, high + lanes)};
 }
 
-llvm::Error TensorScaleObserver::observe(const float *x, int64_t count, llvm::StringRef subject) {
-  if (int64_t at = findNonFinite(x, count); at >= 0)
-    return inputError("{}: value {} is {}; {} stores finite numbers only",
-                      subject.empty() ? std::string("tensor") : subject.str(), at, x[at],
+/// Parts of a row whose largest magnitudes SideObserver keeps, and the rows that share them.
+static std::pair<int64_t, int64_t> sideBlock(const FormatInfo &info, int64_t columns) {
+  switch (info.side) {
+  case SideData::None:
+  case SideData::Scale:
+    return {0, columns};
+  case SideData::Block128:
+    return {128, 128};
+  case SideData::Nested:
+    return {1, info.groupColumns};
+  }
+  return {0, columns};
+}
+
+SideObserver::SideObserver(FormatId id, int64_t rows, int64_t columns) : id(id), columns(columns) {
+  const FormatInfo &info = formatInfo(id);
+  if (info.side == SideData::None)
+    return;
+  auto [height, width] = sideBlock(info, columns);
+  int64_t down = height ? (rows + height - 1) / height : 1;
+  blocks.resize(size_t(down * ((columns + width - 1) / width)));
+}
+
+llvm::Error SideObserver::observe(int64_t row, const float *x, llvm::StringRef subject) {
+  if (int64_t at = findNonFinite(x, columns); at >= 0)
+    return inputError("{}: column {} is {}; {} stores finite numbers only",
+                      subject.empty() ? fmt::format("row {}", row) : subject.str(), at, x[at],
                       formatInfo(id).name);
-  amax = std::max(amax, largestMagnitude(x, count));
+  auto [height, width] = sideBlock(formatInfo(id), columns);
+  const int64_t across = (columns + width - 1) / width;
+  float *amax = blocks.data() + (height ? row / height * across : 0);
+  for (int64_t b = 0; b < across; ++b)
+    amax[b] = std::max(amax[b],
+                       largestMagnitude(x + b * width, std::min(width, columns - b * width)));
   return llvm::Error::success();
 }
 
-TensorScale TensorScaleObserver::scale() const {
-  float scale = amax / (0.5f * formatInfo(id).divisorHalves);
-  return {scale > 0 ? scale : 1.0f};
+std::vector<float> SideObserver::values() const {
+  const FormatInfo &info = formatInfo(id);
+  if (info.side == SideData::Scale) {
+    float scale = blocks[0] / static_cast<float>(scaleDivisor(id));
+    return {scale > 0 ? scale : 1.0f};
+  }
+  std::vector<float> result = blocks;
+  if (info.side == SideData::Block128)
+    for (float &amax : result)
+      amax /= largestElement(id);
+  if (info.side != SideData::Nested)
+    return result;
+  double sum = 0;
+  for (float amax : blocks)
+    sum += amax;
+  result.assign(1 + (blocks.size() + 255) / 256, 0.0f);
+  result[0] = static_cast<float>(sum / static_cast<double>(blocks.size()));
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    float &largest = result[1 + b / 256];
+    largest = std::max(largest, std::abs(blocks[b] - result[0]));
+  }
+  return result;
+}
+
+double scaleDivisor(FormatId id) {
+  const FormatInfo &info = formatInfo(id);
+  if (info.divisorHalves)
+    return info.divisorHalves / 2.0;
+  return largestElement(id) * (info.scale == ScaleType::E4M3 ? 448.0 : 1.0);
 }
 
 } // namespace qplan

@@ -14,10 +14,15 @@
 
 namespace qplan {
 
-/// The scale of a per-tensor format (FormatInfo::perTensor): value = scale * code. Ignored by
-/// the others.
-struct TensorScale {
-  float scale = 1.0f;
+/// What a row needs of the numbers beside its tensor (FormatInfo::side; sideCount of them), and
+/// which row it is. Formats without such numbers ignore it. Missing numbers count as 1.
+struct TensorSide {
+  llvm::ArrayRef<float> values; ///< owned by the caller
+  int64_t row = 0;              ///< number of the row in its tensor
+
+  float at(size_t i) const { return i < values.size() ? values[i] : 1.0f; }
+  /// The one number of SideData::Scale.
+  float scale() const { return at(0); }
 };
 
 /// How an encoder chooses scales.
@@ -32,21 +37,21 @@ struct EncodeOptions {
   ScaleRule rule = ScaleRule::Max;
   /// Weights [columns] >= 0 of the squared errors for rule Mse; null: all 1. Not owned.
   const float *importance = nullptr;
-  TensorScale tensor;      ///< for per-tensor formats, from TensorScaleObserver
+  TensorSide tensor;       ///< for formats with SideData, from SideObserver
   llvm::StringRef subject; ///< what errors call the row, e.g. the tensor's name
   int64_t row = 0;         ///< row number for errors
 };
 
-/// A row of an integer format as unsigned codes and f32 scales. The value of column c, in group
-/// g = c / group, is exactly what decodeRow gives:
-///   hasMin:  scale[g] * codes[c] + min[g]     (one rounding, with or without fma)
-///   else:    scale[g] * (codes[c] - offset)
-struct AffineRow {
-  std::vector<uint8_t> codes; ///< [columns]
-  std::vector<float> scale;   ///< [groups]
-  std::vector<float> min;     ///< [groups] if hasMin, else empty
-  int64_t group = 0;          ///< columns of a group; the last may be short
-  int32_t offset = 0;
+/// A row as codes of up to 8 bits and f32 scales. The value of column c, in group g = c / group,
+/// is exactly what decodeRow gives:
+///   hasMin:  scale[g] * values[codes[c]] + min[g]     (one rounding, with or without fma)
+///   else:    scale[g] * values[codes[c]]
+struct GridRow {
+  std::vector<uint8_t> codes;   ///< [columns]
+  std::vector<float> scale;     ///< [groups]
+  std::vector<float> min;       ///< [groups] if hasMin, else empty
+  llvm::ArrayRef<float> values; ///< elementValues of the format
+  int64_t group = 0;            ///< columns of a group; the last may be short
   bool hasMin = false;
 };
 
@@ -85,17 +90,19 @@ public:
 
   /// Writes the values of a stored row to x[columns]. `row` needs no alignment; any bytes decode.
   virtual void decodeRow(const uint8_t *row, int64_t columns, float *x,
-                         TensorScale tensor = {}) const = 0;
+                         TensorSide tensor = {}) const = 0;
 
-  /// Whether affineRow works (the integer formats).
-  bool isAffine() const { return info.isInteger(); }
-  /// Splits a stored row into codes and scales; `out`'s storage is reused. Only if isAffine().
-  virtual void affineRow(const uint8_t *row, int64_t columns, AffineRow &out,
-                         TensorScale tensor = {}) const;
-  /// Replaces the codes [columns] of a stored row and keeps its scales and zero points. Only for
-  /// CodecFamily::Affine, where codes are below 2^elementBits.
+  /// Whether gridRow works: every format with codes of up to 8 bits.
+  bool hasGrid() const { return info.elementBits <= 8; }
+  /// Splits a stored row into codes and scales; `out`'s storage is reused. Only if hasGrid().
+  virtual void gridRow(const uint8_t *row, int64_t columns, GridRow &out,
+                       TensorSide tensor = {}) const;
+  /// Whether storeCodes works: formats whose scales do not depend on their codes.
+  virtual bool storesCodes() const { return false; }
+  /// Replaces the codes [columns], each below 2^elementBits, of a stored row and keeps its scales
+  /// and zero points. Only if storesCodes().
   virtual void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const;
-  /// Puts a row together from `parts`. Only for CodecFamily::Affine and Fp8.
+  /// Puts a row together from `parts`. Only for CodecFamily::Affine and Grid.
   virtual void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const;
 
 protected:
@@ -111,19 +118,30 @@ protected:
 /// The codec of `id`.
 const Codec &codecFor(FormatId id);
 
-/// First pass over the rows of a per-tensor format: finds the tensor's scale.
-class TensorScaleObserver {
+/// First pass over the rows of a tensor: finds the numbers beside them, by rule Max.
+///   Scale      amax of the tensor / scaleDivisor; 1 when every value was 0
+///   Block128   amax of the square block / largestElement; 0 when every value was 0
+///   Nested     offset: mean of the blocks' amax; then the largest |amax - offset| of 256 blocks
+class SideObserver {
 public:
-  explicit TensorScaleObserver(FormatId id) : id(id) {}
-  /// Takes notice of x[count]; fails (input) on NaN and infinity, naming `subject` and the index.
-  llvm::Error observe(const float *x, int64_t count, llvm::StringRef subject = {});
-  /// The scale for rule Max: amax / divisor; 1 when every value was 0.
-  TensorScale scale() const;
+  SideObserver(FormatId id, int64_t rows, int64_t columns);
+  /// Whether the format keeps anything beside its rows; else there is nothing to observe.
+  bool isNeeded() const { return !blocks.empty(); }
+  /// Takes notice of row `row`, x[columns]; fails (input) on NaN and infinity, naming `subject`
+  /// and the column. Rows may come in any order, each once.
+  llvm::Error observe(int64_t row, const float *x, llvm::StringRef subject = {});
+  /// The numbers for the rows seen, [sideCount].
+  std::vector<float> values() const;
 
 private:
   FormatId id;
-  float amax = 0;
+  int64_t columns;
+  std::vector<float> blocks; ///< amax of each part of the tensor that has one
 };
+
+/// The scale of the tensor under rule Max is amax / scaleDivisor (SideData::Scale): what the
+/// element and the scales of blocks reach, e.g. 448 of fp8_e4m3_tensor and 6 * 448 of nvfp4.
+double scaleDivisor(FormatId id);
 
 /// Index of the first NaN or infinity of x[count], or -1.
 int64_t findNonFinite(const float *x, int64_t count);

@@ -15,7 +15,7 @@ namespace qplan {
 /// Codec objects for `info`, whose family the name says.
 std::unique_ptr<Codec> makeFloatCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeAffineCodec(const FormatInfo &info);
-std::unique_ptr<Codec> makeFp8Codec(const FormatInfo &info);
+std::unique_ptr<Codec> makeGridCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
 std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
 

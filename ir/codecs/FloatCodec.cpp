@@ -13,7 +13,7 @@ class FloatCodec final : public Codec {
 public:
   using Codec::Codec;
 
-  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorScale) const override {
+  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorSide) const override {
     if (info.kind == ElementKind::F32)
       std::memcpy(x, row, columns * sizeof(float));
     else if (info.kind == ElementKind::F16)

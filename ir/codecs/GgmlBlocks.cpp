@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "ir/Failure.h"
 #include "ir/codecs/Codecs.h"
+#include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 
@@ -53,7 +54,7 @@ public:
   explicit GgmlBlockCodec(const FormatInfo &info)
       : Codec(info), codesAt((info.panelMin ? 4 : 2) + (info.elementBits == 5 ? 4 : 0)) {}
 
-  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorScale) const override {
+  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorSide) const override {
     uint8_t codes[blockSize];
     for (int64_t b = 0; b < columns / blockSize; ++b, row += info.blockBytes) {
       unpackCodes(row, codes);
@@ -62,13 +63,13 @@ public:
     }
   }
 
-  void affineRow(const uint8_t *row, int64_t columns, AffineRow &out, TensorScale) const override {
+  void gridRow(const uint8_t *row, int64_t columns, GridRow &out, TensorSide) const override {
     const int64_t blocks = columns / blockSize;
     out.codes.resize(columns);
     out.scale.resize(blocks);
     out.min.resize(info.panelMin ? blocks : 0);
     out.group = blockSize;
-    out.offset = info.offset;
+    out.values = elementValues(info.id);
     out.hasMin = info.panelMin;
     for (int64_t b = 0; b < blocks; ++b, row += info.blockBytes) {
       unpackCodes(row, out.codes.data() + b * blockSize);

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #include "ir/Failure.h"
 #include "ir/codecs/Codecs.h"
+#include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 
@@ -129,7 +130,7 @@ public:
     }
   }
 
-  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorScale) const override {
+  void decodeRow(const uint8_t *row, int64_t columns, float *x, TensorSide) const override {
     Superblock block = {};
     const int64_t group = info.groupColumns;
     for (int64_t b = 0; b < columns / blockSize; ++b, row += info.blockBytes, x += blockSize) {
@@ -140,13 +141,13 @@ public:
     }
   }
 
-  void affineRow(const uint8_t *row, int64_t columns, AffineRow &out, TensorScale) const override {
+  void gridRow(const uint8_t *row, int64_t columns, GridRow &out, TensorSide) const override {
     const int64_t groups = blockSize / info.groupColumns, blocks = columns / blockSize;
     out.codes.resize(columns);
     out.scale.resize(blocks * groups);
     out.min.resize(info.panelMin ? blocks * groups : 0);
     out.group = info.groupColumns;
-    out.offset = info.offset;
+    out.values = elementValues(info.id);
     out.hasMin = info.panelMin;
     Superblock block = {};
     for (int64_t b = 0; b < blocks; ++b, row += info.blockBytes) {

@@ -93,14 +93,16 @@ llvm::Expected<EvalRows> Evaluator::rounded(Operation *op, const Rows &rows, For
   std::string subject;
   llvm::raw_string_ostream(subject) << op->getLoc();
   encoding.subject = subject;
+  std::vector<float> side;
   if (scale) {
-    encoding.tensor.scale = float(*scale);
-  } else if (info.perTensor && isWeight) {
-    TensorScaleObserver observer(format);
-    if (auto error = observer.observe(rows.values.data(), int64_t(rows.values.size()), subject))
-      return std::move(error);
-    encoding.tensor = observer.scale();
-  } else if (info.perTensor) {
+    side = {float(*scale)};
+  } else if (info.side != SideData::None && isWeight) {
+    SideObserver observer(format, rows.rows, rows.columns);
+    for (int64_t r = 0; r < rows.rows; ++r)
+      if (auto error = observer.observe(r, rows.row(r), fmt::format("{}, row {}", subject, r)))
+        return std::move(error);
+    side = observer.values();
+  } else if (info.side != SideData::None) {
     return evalError(op, "needs the attribute `scale`: rows in {} share one, fixed by calibration",
                      info.name);
   }
@@ -112,6 +114,7 @@ llvm::Expected<EvalRows> Evaluator::rounded(Operation *op, const Rows &rows, For
   std::vector<uint8_t> bytes(codec.bytesPerRow(rows.columns));
   for (int64_t r = 0; r < rows.rows; ++r) {
     encoding.row = r;
+    encoding.tensor = {side, r};
     if (auto error = codec.encodeRow(rows.row(r), rows.columns, encoding, bytes.data()))
       return std::move(error);
     codec.decodeRow(bytes.data(), rows.columns, result.row(r), encoding.tensor);

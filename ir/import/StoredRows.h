@@ -10,6 +10,7 @@
 #define QPLAN_IR_IMPORT_STOREDROWS_H
 
 #include <cstdint>
+#include <vector>
 
 namespace qplan {
 
@@ -21,6 +22,8 @@ public:
   /// Writes the stored bytes of row `row`, 0 <= row < rows of the tensor, to `out`:
   /// codecFor(format).bytesPerRow(columns) of them. Cannot fail: shapes were checked.
   virtual void read(int64_t row, uint8_t *out) const = 0;
+  /// The numbers beside the rows, sideCount of the format.
+  virtual std::vector<float> side() const { return {}; }
 };
 
 } // namespace qplan

@@ -32,8 +32,13 @@ float loadScale(ScaleType type, const uint8_t *at) {
                                 : loadUnaligned<float>(at);
 }
 
+/// Whether panels hold the numbers that codes stand for, as f32.
+bool isDecoded(const FormatInfo &info) {
+  return info.panel == PanelElement::F32 && info.family != CodecFamily::Float;
+}
+
 /// Writes row r's scales and minima into a scale block.
-void packScales(const PanelLayout &layout, const AffineRow &row, int64_t r, uint8_t *block) {
+void packScales(const PanelLayout &layout, const GridRow &row, int64_t r, uint8_t *block) {
   const int64_t size = scaleSize(layout.scale), perGroup = layout.hasMin ? 2 : 1;
   for (size_t g = 0; g < row.scale.size(); ++g) {
     uint8_t *at = block + (int64_t(g) * perGroup * panelRows + r) * size;
@@ -58,16 +63,16 @@ void packNibbles(const uint8_t *codes, int64_t steps, int64_t r, uint8_t *out) {
   }
 }
 
-/// Codes of an integer panel, and its scales.
-void packAffine(const PanelLayout &layout, const Codec &codec, const uint8_t *const *rows,
-                uint8_t *out, TensorScale tensor) {
+/// Codes of a panel, and their scales.
+void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *const *rows,
+              uint8_t *out, llvm::ArrayRef<TensorSide> sides) {
   const int64_t steps = layout.numSteps();
   const uint8_t zeroCode = layout.hasMin ? 0 : static_cast<uint8_t>(layout.offset);
   uint8_t *codes = out + layout.scaleBytes();
-  AffineRow row;
+  GridRow row;
   for (int64_t r = 0; r < panelRows; ++r) {
     if (rows[r]) {
-      codec.affineRow(rows[r], layout.columns, row, tensor);
+      codec.gridRow(rows[r], layout.columns, row, sides.empty() ? TensorSide() : sides[r]);
       packScales(layout, row, r, out);
     } else {
       row.codes.assign(layout.columns, zeroCode);
@@ -80,19 +85,17 @@ void packAffine(const PanelLayout &layout, const Codec &codec, const uint8_t *co
   }
 }
 
-/// Codes and scales of an fp8 panel; a stored row is its codes, then its scale if it has one.
-void packFp8(const PanelLayout &layout, const FormatInfo &info, const uint8_t *const *rows,
-             uint8_t *out, TensorScale tensor) {
-  const int64_t steps = layout.numSteps();
-  uint8_t *codes = out + layout.scaleBytes();
-  std::vector<uint8_t> padded(steps * layout.stepColumns());
+/// Rows as the numbers that they stand for.
+void packDecoded(const PanelLayout &layout, const Codec &codec, const uint8_t *const *rows,
+                 uint8_t *out, llvm::ArrayRef<TensorSide> sides) {
+  std::vector<float> values(layout.columns);
   for (int64_t r = 0; r < panelRows; ++r) {
     if (!rows[r])
       continue;
-    float scale = info.perTensor ? tensor.scale : loadUnaligned<float>(rows[r] + layout.columns);
-    storeScale(layout.scale, scale, out + r * scaleSize(layout.scale));
-    std::copy_n(rows[r], layout.columns, padded.data());
-    packBytes(padded.data(), steps, r, codes);
+    codec.decodeRow(rows[r], layout.columns, values.data(),
+                    sides.empty() ? TensorSide() : sides[r]);
+    for (int64_t c = 0; c < layout.columns; ++c)
+      storeUnaligned(out + c * layout.stepBytes() + r * 4, values[c]);
   }
 }
 
@@ -167,6 +170,10 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
   layout.element = info.panel;
   layout.rows = rows;
   layout.columns = columns;
+  if (isDecoded(info)) {
+    layout.group = columns;
+    return layout;
+  }
   const bool oneScale = !info.isGrouped() || info.groupColumns >= columns;
   layout.group = oneScale ? columns : info.groupColumns;
   layout.scale = info.panelScale;
@@ -176,13 +183,13 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
 }
 
 void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows[16], uint8_t *out,
-               TensorScale tensor) {
+               llvm::ArrayRef<TensorSide> sides) {
   const FormatInfo &info = formatInfo(id);
   std::memset(out, 0, layout.panelBytes());
-  if (info.isInteger())
-    packAffine(layout, codecFor(id), rows, out, tensor);
-  else if (info.family == CodecFamily::Fp8)
-    packFp8(layout, info, rows, out, tensor);
+  if (isDecoded(info))
+    packDecoded(layout, codecFor(id), rows, out, sides);
+  else if (info.family != CodecFamily::Float)
+    packGrid(layout, codecFor(id), rows, out, sides);
   else if (info.kind == ElementKind::F32)
     packFloats<uint32_t>(layout, rows, out);
   else

@@ -7,7 +7,8 @@
 // the format; packing changes no value.
 //
 //   scale block   for each group: 16 scales (row order), then 16 minima if any
-//   F32, F16      a step is 1 column: element r of a step is row r
+//   F32, F16      a step is 1 column: element r of a step is row r. Formats of other elements
+//                 may lie so too: as the numbers that they stand for, without scales
 //   BF16          a step is 2 columns: 16-bit element 2r+i is (row r, column 2t+i)
 //   U8, E4M3      a step is 4 columns: byte 4r+i is (row r, column 4t+i)
 //   U4            a step is 8 columns: byte 4r+i holds column 8t+i of row r in the
@@ -49,9 +50,10 @@ struct PanelLayout {
 PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns);
 
 /// Packs 16 rows stored in `id` (null: a padding row of zeros) to out[layout.panelBytes()].
-/// `tensor` is the scale of a per-tensor format.
+/// `sides` [16] says what each row needs of its tensor; empty where the format keeps nothing
+/// beside the rows.
 void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows[16], uint8_t *out,
-               TensorScale tensor = {});
+               llvm::ArrayRef<TensorSide> sides = {});
 
 /// The values of a packed panel: x[16][columns], row-major. For tests and checks.
 void unpackPanel(const PanelLayout &layout, const uint8_t *panel, float *x);

@@ -1,7 +1,7 @@
 //===- BlobStore.cpp - constants that methods made, by content ------------===//
 //
 // A blob file: "QPB1", u32 length of the format's name, the name, u32 rank, i64
-// dimensions, rows. All little-endian. The name is the hash of these bytes.
+// dimensions, rows, the f32 numbers beside them if any. All little-endian. The name is the hash of these bytes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -142,10 +142,6 @@ llvm::Expected<std::string> BlobStore::put(llvm::ArrayRef<int64_t> shape, Format
   if (!matrix)
     return defectError("blob of shape [{}]: 1 to 4 positive dimensions are expected",
                        fmt::join(shape, ", "));
-  // A blob is read row by row; a scale beside the rows would not travel with them.
-  if (formatInfo(format).perTensor)
-    return defectError("blob of format {}: formats with one scale per tensor cannot be blobs",
-                       formatName(format).str());
   auto needed = bytesFor(format, matrix->first, matrix->second);
   if (!needed)
     return needed.takeError();

@@ -24,7 +24,8 @@
 namespace qplan {
 
 /// One constant. `shape` has 1 to 4 dimensions; `bytes` are its rows (all dimensions
-/// but the last) in storage of `format`, owned by the store, of any alignment.
+/// but the last) in storage of `format`, then the f32 numbers beside them (SideData), bytesFor in
+/// all, owned by the store, of any alignment.
 struct Blob {
   std::vector<int64_t> shape;
   FormatId format;
@@ -44,7 +45,7 @@ public:
   /// Errors: the values do not fill the shape (Defect), disk (MachineFailure).
   llvm::Expected<std::string> putFloats(llvm::ArrayRef<int64_t> shape,
                                         llvm::ArrayRef<float> values);
-  /// Stores rows already encoded in `format`.
+  /// Stores rows already encoded in `format`, and the numbers beside them.
   llvm::Expected<std::string> put(llvm::ArrayRef<int64_t> shape, FormatId format,
                                   llvm::ArrayRef<uint8_t> bytes);
   /// The blob of that name. Errors: unknown name, damaged file (InvalidInput).

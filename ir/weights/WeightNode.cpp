@@ -4,6 +4,7 @@
 #include "ir/codecs/Codec.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace qplan {
 
@@ -37,6 +38,12 @@ public:
         made(std::move(made)) {
     rowSize = columns() == 0 ? 0 : codec.bytesPerRow(columns());
     cut = cutColumns(codec.format());
+    if (this->made) {
+      side = this->made->side();
+    } else if (codec.format().side != SideData::None && elements() != 0) {
+      side.resize(size_t(sideCount(format, rows(), columns())));
+      std::memcpy(side.data(), data + uint64_t(rows()) * rowSize, side.size() * sizeof(float));
+    }
   }
   void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
                 int64_t stride) const override;
@@ -48,6 +55,7 @@ public:
     made->read(row, scratch.data());
     return scratch;
   }
+  TensorSide nativeSide(int64_t row) const override { return {side, row}; }
   FormatId storedFormat() const override { return format; }
 
 private:
@@ -55,6 +63,7 @@ private:
   const Codec &codec;
   const uint8_t *data;
   std::shared_ptr<const StoredRows> made;
+  std::vector<float> side; ///< numbers beside the rows
   uint64_t rowSize;
   int64_t cut;
 };
@@ -71,10 +80,10 @@ void Leaf::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
   for (int64_t r = 0; r < nr; ++r, out += stride) {
     const uint8_t *row = nativeRow(r0 + r, scratch).data() + skip;
     if (isExact) {
-      codec.decodeRow(row, nc, out);
+      codec.decodeRow(row, nc, out, nativeSide(r0 + r));
       continue;
     }
-    codec.decodeRow(row, end - begin, piece.data());
+    codec.decodeRow(row, end - begin, piece.data(), nativeSide(r0 + r));
     std::copy_n(piece.data() + (c0 - begin), nc, out);
   }
 }
@@ -104,6 +113,7 @@ public:
   }
   std::optional<FormatId> nativeFormat() const override;
   llvm::ArrayRef<uint8_t> nativeRow(int64_t r, std::vector<uint8_t> &scratch) const override;
+  TensorSide nativeSide(int64_t r) const override { return input->nativeSide(row + r); }
 
 private:
   int64_t row, column;
@@ -164,6 +174,7 @@ public:
   llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
     return input->nativeRow(source(row), scratch);
   }
+  TensorSide nativeSide(int64_t row) const override { return input->nativeSide(source(row)); }
 
 private:
   /// Where GGUF keeps row `row`: half s, pair i of a head lies at 2i + s.
@@ -196,6 +207,7 @@ public:
   llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
     return input->nativeRow(row, scratch);
   }
+  TensorSide nativeSide(int64_t row) const override { return input->nativeSide(row); }
 };
 
 void Reshape::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
@@ -292,6 +304,10 @@ public:
   llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const override {
     size_t index = partOf(row);
     return parts[index]->nativeRow(row - beginOf(index), scratch);
+  }
+  TensorSide nativeSide(int64_t row) const override {
+    size_t index = partOf(row);
+    return parts[index]->nativeSide(row - beginOf(index));
   }
   FormatId storedFormat() const override { return parts.front()->storedFormat(); }
 

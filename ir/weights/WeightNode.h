@@ -9,7 +9,7 @@
 #ifndef QPLAN_IR_WEIGHTS_WEIGHTNODE_H
 #define QPLAN_IR_WEIGHTS_WEIGHTNODE_H
 
-#include "ir/Formats.h"
+#include "ir/codecs/Codec.h"
 #include "ir/import/StoredRows.h"
 
 #include <cstdint>
@@ -44,6 +44,8 @@ public:
   virtual llvm::ArrayRef<uint8_t> nativeRow(int64_t row, std::vector<uint8_t> &scratch) const {
     return {};
   }
+  /// What decoding nativeRow(row) needs of the numbers beside its tensor.
+  virtual TensorSide nativeSide(int64_t row) const { return {}; }
   /// Format of the tensor at the bottom.
   virtual FormatId storedFormat() const = 0;
 
@@ -52,8 +54,9 @@ private:
   int64_t rowCount, columnCount;
 };
 
-/// Rows of a stored tensor, one after another at `data`, which outlives the node; where `rows`
-/// is not null it makes them, and `data` is not read.
+/// Rows of a stored tensor, one after another at `data`, which outlives the node and needs no
+/// alignment, then (FormatInfo::side) the f32 numbers beside them; where `rows` is not null it
+/// makes both, and `data` is not read.
 WeightNode::Ptr makeLeaf(std::vector<int64_t> shape, FormatId format, const uint8_t *data,
                          std::shared_ptr<const StoredRows> rows = nullptr);
 /// The sub-matrix with `rows` rows from `row` and `columns` columns from `column`; `shape`

@@ -292,6 +292,15 @@ WeightView::nativeRow(int64_t row, std::vector<uint8_t> &scratch) const {
   return node->nativeRow(row, scratch);
 }
 
+TensorSide WeightView::nativeSide(int64_t row) const { return node->nativeSide(row); }
+
+std::vector<int64_t> WeightView::partRows() const {
+  std::vector<int64_t> rows;
+  for (const Part &part : parts)
+    rows.push_back(part.firstRow);
+  return rows;
+}
+
 llvm::Error WeightView::checkFinite() const {
   int64_t width = std::min(columns(), tileFloats),
           height = std::max<int64_t>(1, tileFloats / width);

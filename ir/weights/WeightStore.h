@@ -9,6 +9,7 @@
 #ifndef QPLAN_IR_WEIGHTS_WEIGHTSTORE_H
 #define QPLAN_IR_WEIGHTS_WEIGHTSTORE_H
 
+#include "ir/codecs/Codec.h"
 #include "ir/import/Checkpoint.h"
 #include "ir/weights/BlobStore.h"
 #include "ir/weights/WeightRef.h"
@@ -50,6 +51,8 @@ public:
   /// mapped file, of any alignment, or in `scratch`. Error (Defect) without a native format.
   llvm::Expected<llvm::ArrayRef<uint8_t>> nativeRow(int64_t row,
                                                     std::vector<uint8_t> &scratch) const;
+  /// What decoding nativeRow(row) needs of the numbers beside its tensor; owned by the view.
+  TensorSide nativeSide(int64_t row) const;
   /// Error naming the tensor, row and column of the first NaN or infinity; streams.
   llvm::Error checkFinite() const;
   /// The reference's canonical text, for messages.
@@ -62,6 +65,9 @@ public:
   /// Place of row `row`, which is one of the view's: of rows put below each other, the
   /// tensor that the row is in.
   Place placeOf(int64_t row) const;
+  /// First rows of the tensors that are put below each other, ascending from 0: numbers beside
+  /// the rows (SideData) belong to one of them each.
+  std::vector<int64_t> partRows() const;
 
 private:
   friend class WeightStore;

@@ -55,10 +55,12 @@ private:
 /// Reads rows [first, first + count) into out[count, columns]. Called from several threads.
 using GptqRows = llvm::function_ref<llvm::Error(int64_t first, int64_t count, float *out)>;
 
-/// Whether `format` has codes that roundGptq can choose: integers on a grid of ours.
+/// Whether `format` has codes that roundGptq can choose: those whose scales stay as they are
+/// stored when codes change (Codec::storesCodes).
 bool canRoundGptq(FormatId format);
 
-/// The `rows` rows of a weight in storage of `format` (canRoundGptq), one after the other.
+/// The `rows` rows of a weight in storage of `format` (canRoundGptq), one after the other, then the
+/// numbers beside them (SideData). Minifloats and tables: to the nearest, as roundToElement.
 /// `subject` is what errors call the weight. Errors: those of `read` and of the encoder.
 llvm::Expected<std::vector<uint8_t>> roundGptq(const GptqFactor &factor, FormatId format,
                                                int64_t rows, GptqRows read,

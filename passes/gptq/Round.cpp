@@ -8,6 +8,7 @@
 
 #include "ir/Failure.h"
 #include "ir/codecs/Codec.h"
+#include "ir/codecs/Elements.h"
 #include "passes/gptq/Gptq.h"
 #include "passes/gptq/Wide.h"
 
@@ -27,7 +28,8 @@ QPLAN_GPTQ_WIDE void subtractProduct(float *out, const float *a, int64_t terms, 
   subtractProductInline<float>(out, a, terms, b, stride, n);
 }
 
-/// The grids of one group of columns, for each row of the tile: value = scale * (code - zero).
+/// The grids of one group of columns, for each row of the tile: value = scale * (code - zero),
+/// or scale * number of the code.
 struct Grids {
   float scale[tileRows], zero[tileRows];
 };
@@ -49,12 +51,24 @@ QPLAN_GPTQ_WIDE void roundColumn(const float *weight, const Grids &grids, float 
   }
 }
 
+/// The same for minifloats and tables, without zero points.
+void roundElements(const FormatInfo &info, const float *weight, const Grids &grids, uint8_t *codes,
+                   float *lost) {
+  const float *values = elementValues(info.id).data();
+  float v[tileRows];
+  for (int64_t r = 0; r < tileRows; ++r)
+    v[r] = grids.scale[r] == 0 ? 0.0f : weight[r] / grids.scale[r];
+  roundToElement(info.kind, v, tileRows, codes);
+  for (int64_t r = 0; r < tileRows; ++r)
+    lost[r] = weight[r] - grids.scale[r] * values[codes[r]];
+}
+
 /// One tile of rows at a time; the memory is reused.
 class TileRounder {
 public:
-  TileRounder(const GptqFactor &factor, FormatId format, const GptqOptions &options,
-              llvm::StringRef subject)
-      : factor(factor), codec(codecFor(format)), options(options), subject(subject),
+  TileRounder(const GptqFactor &factor, FormatId format, llvm::ArrayRef<float> side,
+              const GptqOptions &options, llvm::StringRef subject)
+      : factor(factor), codec(codecFor(format)), side(side), options(options), subject(subject),
         columns(factor.columns()), bytes(int64_t(codec.bytesPerRow(columns))),
         values(size_t(tileRows * columns)), steps(size_t(tileRows * columns)),
         codes(size_t(tileRows * columns)), rowCodes(size_t(columns)),
@@ -83,18 +97,19 @@ private:
     encoding.subject = subject;
     for (int64_t r = 0; r < count; ++r) {
       encoding.row = first + r;
+      encoding.tensor = {side, first + r};
       if (auto error =
               codec.encodeRow(values.data() + r * columns, columns, encoding, out + r * bytes))
         return error;
-      codec.affineRow(out + r * bytes, columns, affine);
-      grids.resize(affine.scale.size());
-      for (size_t g = 0; g < affine.scale.size(); ++g) {
-        const float scale = affine.scale[g];
+      codec.gridRow(out + r * bytes, columns, grid, encoding.tensor);
+      grids.resize(grid.scale.size());
+      for (size_t g = 0; g < grid.scale.size(); ++g) {
+        const float scale = grid.scale[g];
         grids[g].scale[r] = scale;
         // The minimum is -scale * zero exactly, so the quotient is the zero point.
-        grids[g].zero[r] = !affine.hasMin ? float(affine.offset)
-                           : scale == 0   ? 0.0f
-                                          : 0.0f - affine.min[g] / scale;
+        grids[g].zero[r] = !grid.hasMin ? float(codec.format().offset)
+                           : scale == 0 ? 0.0f
+                                        : 0.0f - grid.min[g] / scale;
       }
     }
     return llvm::Error::success();
@@ -104,9 +119,9 @@ private:
     for (int64_t step = 0; step < columns; ++step)
       for (int64_t r = 0; r < tileRows; ++r)
         steps[step * tileRows + r] = r < count ? values[r * columns + factor.columnAt(step)] : 0.0f;
-    for (Grids &grid : grids)
+    for (Grids &each : grids)
       for (int64_t r = count; r < tileRows; ++r)
-        grid.scale[r] = grid.zero[r] = 0;
+        each.scale[r] = each.zero[r] = 0;
     const float highest = float((1 << codec.format().elementBits) - 1);
     for (int64_t begin = 0; begin < columns; begin += block) {
       const int64_t end = std::min(begin + block, columns);
@@ -114,8 +129,13 @@ private:
         float *column = &steps[j * tileRows];
         subtractProduct(column, factor.shares(j) + begin, j - begin, lost.data(), tileRows,
                         tileRows);
-        roundColumn(column, grids[size_t(factor.columnAt(j) / affine.group)], highest,
-                    &codes[j * tileRows], &lost[(j - begin) * tileRows]);
+        const Grids &own = grids[size_t(factor.columnAt(j) / grid.group)];
+        uint8_t *to = &codes[j * tileRows];
+        float *left = &lost[(j - begin) * tileRows];
+        if (codec.format().isInteger())
+          roundColumn(column, own, highest, to, left);
+        else
+          roundElements(codec.format(), column, own, to, left);
       }
       for (int64_t j = end; j < columns; ++j)
         subtractProduct(&steps[j * tileRows], factor.shares(j) + begin, end - begin, lost.data(),
@@ -125,6 +145,7 @@ private:
 
   const GptqFactor &factor;
   const Codec &codec;
+  llvm::ArrayRef<float> side;
   const GptqOptions &options;
   llvm::StringRef subject;
   int64_t columns, bytes;
@@ -133,14 +154,34 @@ private:
   std::vector<uint8_t> rowCodes;    ///< [columns]
   std::vector<float> lost;          ///< [steps of the block, rows]
   std::vector<Grids> grids;         ///< [groups]
-  AffineRow affine;
+  GridRow grid;
 };
 
 } // namespace
 
+/// The numbers beside the rows, from a pass over the unchanged weights; empty: there are none.
+static llvm::Expected<std::vector<float>> observeSide(FormatId format, int64_t rows,
+                                                      int64_t columns, GptqRows read,
+                                                      llvm::StringRef subject) {
+  if (formatInfo(format).side == SideData::None)
+    return std::vector<float>();
+  SideObserver observer(format, rows, columns);
+  std::vector<float> values(size_t(tileRows * columns));
+  for (int64_t first = 0; first < rows; first += tileRows) {
+    const int64_t count = std::min(tileRows, rows - first);
+    if (auto error = read(first, count, values.data()))
+      return std::move(error);
+    for (int64_t r = 0; r < count; ++r)
+      if (auto error = observer.observe(first + r, &values[size_t(r * columns)],
+                                        fmt::format("{}, row {}", subject.str(), first + r)))
+        return std::move(error);
+  }
+  return observer.values();
+}
+
 bool qplan::canRoundGptq(FormatId format) {
   const FormatInfo &info = formatInfo(format);
-  return info.family == CodecFamily::Affine && info.isWeight && info.toleranceE5 != 0;
+  return codecFor(format).storesCodes() && info.isWeight && info.toleranceE5 != 0;
 }
 
 llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, FormatId format,
@@ -153,14 +194,19 @@ llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, 
   if (!size)
     return size.takeError();
   std::vector<uint8_t> out(static_cast<size_t>(*size));
-  const uint64_t rowSize = *size / uint64_t(rows);
+  const uint64_t rowSize = codecFor(format).bytesPerRow(factor.columns());
+  auto side = observeSide(format, rows, factor.columns(), read, subject);
+  if (!side)
+    return side.takeError();
+  if (!side->empty())
+    std::memcpy(out.data() + uint64_t(rows) * rowSize, side->data(), side->size() * sizeof(float));
   std::mutex mutex;
   llvm::Error failure = llvm::Error::success();
   int64_t failed = -1; // the first tile at fault, whatever the order of threads
   const int64_t tiles = (rows + tileRows - 1) / tileRows;
   std::atomic<int64_t> next{0};
   parallelFor(std::min<int64_t>(tiles, std::max(threads, 1u)), threads, [&](int64_t) {
-    TileRounder rounder(factor, format, options, subject);
+    TileRounder rounder(factor, format, *side, options, subject);
     for (int64_t tile; (tile = next++) < tiles;) {
       const int64_t first = tile * tileRows;
       auto error = rounder.round(first, std::min(tileRows, rows - first), read,

@@ -52,6 +52,17 @@ struct ActivationRow {
 constexpr ActivationRow activations[] = {
     {"8", "int8_token"},   {"8b32", "int8_b32"},      {"8b256", "int8_b256"},
     {"8s", "int8_tensor"}, {"fp8", "fp8_e4m3_token"}, {"fp8s", "fp8_e4m3_tensor"},
+    {"fp8e5m2", "fp8_e5m2_token"},
+    {"fp8e3m4", "fp8_e3m4_token"},
+    {"fp8e2m5", "fp8_e2m5_token"},
+    {"fp8b128", "fp8_e4m3_g128"},
+    {"mxfp8", "mxfp8"},
+    {"mxfp8e5m2", "mxfp8_e5m2"},
+    {"mxfp6", "mxfp6"},
+    {"mxfp6e2m3", "mxfp6_e2m3"},
+    {"mxfp4", "mxfp4"},
+    {"mxint8", "mxint8"},
+    {"nvfp4", "nvfp4"},
     {"16", nullptr},
 };
 

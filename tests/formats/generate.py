@@ -9,6 +9,7 @@ is given: generate.py PATH/libggml-base.so.
 
 A file holds, for each row, `columns N`, the input (an index into inputs.txt, or `-`), the stored
 bytes in hex and the CRC-32 of the decoded f32 values; the first row also has all the values.
+What PyTorch's packages store is written by generate_packages.py.
 """
 import ctypes
 import pathlib
@@ -96,16 +97,54 @@ def integer(bits, group=0, zero=False, scale_type=np.float16, activation=False, 
     return encode
 
 
-def fp8(scale=None):
+def fp8(scale=None, dtype=ml_dtypes.float8_e4m3fn, group=0):
+    """Codes, then the scales of groups of columns (0: of the row) unless they are given."""
+    largest = F32(ml_dtypes.finfo(dtype).max)
+
     def encode(x):
-        s = np.abs(x).max() / F32(448) if scale is None else F32(scale)
-        codes = np.zeros(len(x), ml_dtypes.float8_e4m3fn)
-        if s:
-            codes = np.clip(x / s, -448, 448).astype(ml_dtypes.float8_e4m3fn)
-        data = codes.tobytes() + (s.tobytes() if scale is None else b"")
-        return data, s * codes.astype(F32)
+        data, scales, values = b"", b"", []
+        for i, part in enumerate(np.split(x, range(group, len(x), group)) if group else [x]):
+            s = np.abs(part).max() / largest if scale is None else F32(scale[i])
+            codes = np.zeros(len(part), dtype)
+            if s:
+                codes = np.clip(part / s, -largest, largest).astype(dtype)
+            data += codes.tobytes()
+            scales += s.tobytes() if scale is None else b""
+            values.append(s * codes.astype(F32))
+        return data + scales, np.concatenate(values)
 
     return encode
+
+
+def e2m5(scale=None):
+    """Numbers of 5 mantissa bits: multiples of 1/32 below 2, of 1/16 to 4, of 1/8 to 7.875."""
+
+    def encode(x):
+        s = np.abs(x).max() / F32(7.875) if scale is None else F32(scale[0])
+        v = np.clip(x / s if s else x * 0, F32(-7.875), F32(7.875))
+        step = np.where(np.abs(v) < 2, 1 / 32, np.where(np.abs(v) < 4, 1 / 16, 1 / 8))
+        v = (np.rint(v / step.astype(F32)) * step).astype(F32)
+        a = np.abs(v)
+        e = np.where(a < 1, 0, np.where(a < 2, 1, np.where(a < 4, 2, 3)))
+        fraction = np.where(e == 0, a, a / 2.0 ** (e - 1.0) - 1)
+        codes = (np.signbit(v) * 128 + e * 32 + fraction * 32).astype(np.uint8)
+        return codes.tobytes() + (s.tobytes() if scale is None else b""), s * v
+
+    return encode
+
+
+def mxint8(x):
+    """OCP MX: two's complement in 1/64, here with offset 128; blocks of 32."""
+    codes, scales, values = [], [], []
+    for part in x.reshape(-1, 32):
+        exponent = np.frexp(np.abs(part).max())[1] - 1 if part.any() else -127
+        step = F32(2.0) ** F32(exponent - 6)
+        q = np.clip(np.rint(part / step), -127, 127)
+        codes.append((q + 128).astype(np.uint8))
+        scales.append(exponent + 127)
+        values.append(q.astype(np.int32).astype(F32) * step)
+    data = np.concatenate(codes).tobytes() + np.array(scales, np.uint8).tobytes()
+    return data, np.concatenate(values)
 
 
 def plain(dtype):
@@ -182,11 +221,15 @@ def write_kquants(library, x, kinds):
 
 
 def write(name, rows):
-    """rows: (columns, input index or None, stored bytes, values)."""
+    """rows: (columns, input index or None, stored bytes, values), and where the tensor has
+    numbers beside its rows, those and (if it is not 0) the number of the row."""
     lines = [f"format {name}"]
-    for number, (columns, source, data, values) in enumerate(rows):
+    for number, (columns, source, data, values, *side) in enumerate(rows):
         values = np.ascontiguousarray(values, dtype=F32)
         lines.append(f"columns {columns} input {'-' if source is None else source}")
+        if side:
+            lines.append(f"side {side[0].tobytes().hex()}")
+            lines += [f"row {row}" for row in side[1:]]
         lines.append(f"bytes {data.hex()}")
         lines.append(f"crc {zlib.crc32(values.tobytes()):08x}")
         if number == 0:
@@ -229,10 +272,18 @@ def main():
         "int8_tensor": integer(8, activation=True, scale=0.0625),
         "fp8_e4m3": fp8(),
         "fp8_e4m3_token": fp8(),
-        "fp8_e4m3_tensor": fp8(0.0625),
+        "fp8_e4m3_tensor": fp8([0.0625]),
+        "fp8_e4m3_g128": fp8(group=128),
+        "mxint8": mxint8,
         "int8_b256": q8_k,
         "int8_b32": ggml(kinds.Q8_0),
     }
+    for name in ("e5m2", "e3m4"):
+        dtype = getattr(ml_dtypes, f"float8_{name}")
+        encoders[f"fp8_{name}"] = encoders[f"fp8_{name}_token"] = fp8(dtype=dtype)
+        encoders[f"fp8_{name}_tensor"] = fp8([0.0625], dtype)
+    encoders["fp8_e2m5"] = encoders["fp8_e2m5_token"] = e2m5()
+    encoders["fp8_e2m5_tensor"] = e2m5([0.0625])
     for kind in ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]:
         encoders[kind.lower()] = ggml(kinds[kind])
     for bits in (2, 3, 5, 6, 7):
@@ -247,6 +298,9 @@ def main():
         if small or name.startswith("int8_g") or name in ("int8", "fp8_e4m3", "f16"):
             rows += [(n, i, *encode(x[i][:n])) for n, i in [(203, 0), (48, 1), (1, 0)]]
         write(name, rows)
+    blocks = np.array([0.0625, 0.25], F32)
+    rows = [(COLUMNS, i, *fp8(blocks, group=128)(row), blocks) for i, row in enumerate(x)]
+    write("fp8_e4m3_b128", rows)
     halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
     for seed, (kind, at) in enumerate(halves.items()):
         rows = [(256, None, *pair) for pair in random_blocks(kinds[kind], at, seed)]

@@ -62,8 +62,8 @@ std::optional<FormatId> formatOf(const CodedMatrix &matrix) {
   if (!matrix.groupOf.empty())
     return std::nullopt;
   for (const FormatInfo &info : allFormats()) {
-    bool isKind = info.isWeight && !info.perTensor &&
-                  info.family == (matrix.isFloat ? CodecFamily::Fp8 : CodecFamily::Affine) &&
+    bool isKind = info.isWeight && info.side == SideData::None &&
+                  info.family == (matrix.isFloat ? CodecFamily::Grid : CodecFamily::Affine) &&
                   info.kind == (matrix.isFloat ? ElementKind::E4M3 : ElementKind::Int);
     bool holdsScales = info.scale == ScaleType::F32 ||
                        (info.scale == ScaleType::F16 && matrix.halfScales);

@@ -27,6 +27,8 @@ struct GoldenRow {
   int64_t importance = -1; ///< line of importances.txt; -1: none
   std::string bytes;
   uint32_t crc = 0;
+  std::vector<float> side = {0.0625f}; ///< numbers beside the rows
+  int64_t row = 0;                     ///< number of the row in its tensor
   std::vector<float> values; ///< of the first row only
 };
 
@@ -46,6 +48,10 @@ std::vector<GoldenRow> readGolden(const std::string &name) {
         rows.back().importance = std::stoll(importance);
     } else if (key == "bytes") {
       rows.back().bytes = bytesFromHex(value);
+    } else if (key == "side") {
+      rows.back().side = floatsFromHex(value);
+    } else if (key == "row") {
+      rows.back().row = std::stoll(value);
     } else if (key == "crc") {
       rows.back().crc = static_cast<uint32_t>(std::stoul(value, nullptr, 16));
     } else if (key == "values") {
@@ -68,14 +74,13 @@ class Golden : public testing::TestWithParam<FormatInfo> {};
 TEST_P(Golden, RowsDecodeToTheReferencesValues) {
   const FormatInfo &info = GetParam();
   const Codec &codec = codecFor(info.id);
-  const TensorScale tensor{0.0625f};
   std::vector<GoldenRow> rows = readGolden(info.name);
   ASSERT_GE(rows.size(), 4u);
   for (const GoldenRow &row : rows) {
     ASSERT_EQ(codec.bytesPerRow(row.columns), row.bytes.size());
     std::vector<float> values(row.columns);
     codec.decodeRow(reinterpret_cast<const uint8_t *>(row.bytes.data()), row.columns, values.data(),
-                    tensor);
+                    {row.side, row.row});
     if (!row.values.empty())
       EXPECT_EQ(values, row.values);
     EXPECT_EQ(crcOf(values), row.crc) << "input " << row.input << ", columns " << row.columns;
@@ -86,11 +91,11 @@ TEST_P(Golden, RowsEncodeToTheReferencesBytes) {
   const FormatInfo &info = GetParam();
   std::vector<std::vector<float>> inputs = readInputs();
   EncodeOptions options;
-  options.tensor.scale = 0.0625f;
   for (const GoldenRow &row : readGolden(info.name)) {
     if (row.input < 0)
       continue;
     std::string bytes(row.bytes.size(), 0);
+    options.tensor = {row.side, row.row};
     llvm::Error error = codecFor(info.id).encodeRow(inputs[row.input].data(), row.columns, options,
                                                     reinterpret_cast<uint8_t *>(bytes.data()));
     ASSERT_EQ(messageOf(std::move(error)), "");
@@ -112,10 +117,10 @@ TEST_P(Golden, AnyBytesDecodeWithoutHarm) {
       for (uint8_t &byte : row)
         byte = fill == 0 ? 0xff : fill == 1 ? 0x80 : static_cast<uint8_t>(generator());
       codec.decodeRow(row.data(), columns, values.data());
-      if (codec.isAffine()) {
-        AffineRow affine;
-        codec.affineRow(row.data(), columns, affine);
-        EXPECT_EQ(affine.codes.size(), size_t(columns));
+      if (codec.hasGrid()) {
+        GridRow grid;
+        codec.gridRow(row.data(), columns, grid);
+        EXPECT_EQ(grid.codes.size(), size_t(columns));
       }
     }
   }

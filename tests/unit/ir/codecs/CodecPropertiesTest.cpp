@@ -12,17 +12,17 @@ namespace qplan {
 namespace {
 
 class EveryEncoder : public testing::TestWithParam<FormatInfo> {};
-class EveryInteger : public testing::TestWithParam<FormatInfo> {};
+class EveryGrid : public testing::TestWithParam<FormatInfo> {};
 class EveryScaled : public testing::TestWithParam<FormatInfo> {};
 class EverySearch : public testing::TestWithParam<FormatInfo> {};
 
 bool isWritten(const FormatInfo &info) { return info.toleranceE5 != 0; }
-bool isInteger(const FormatInfo &info) { return info.isInteger(); }
+bool hasGrid(const FormatInfo &info) { return codecFor(info.id).hasGrid(); }
 bool isScaled(const FormatInfo &info) {
   return isWritten(info) && info.family != CodecFamily::Float;
 }
 bool hasSearch(const FormatInfo &info) {
-  return isScaled(info) && info.family != CodecFamily::Ggml && !info.perTensor;
+  return isScaled(info) && info.family != CodecFamily::Ggml && info.side != SideData::Scale && info.side != SideData::Block128;
 }
 
 TEST_P(EveryEncoder, KeepsTheErrorOfNormalDataBelowItsTolerance) {
@@ -33,7 +33,7 @@ TEST_P(EveryEncoder, KeepsTheErrorOfNormalDataBelowItsTolerance) {
   EXPECT_LE(error, info.toleranceE5 * 1e-5);
 }
 
-TEST_P(EveryInteger, SplitsIntoCodesThatMeanTheSameValues) {
+TEST_P(EveryGrid, SplitsIntoCodesThatMeanTheSameValues) {
   const FormatInfo &info = GetParam();
   const Codec &codec = codecFor(info.id);
   for (int64_t wanted : {32, 100, 576, 1024}) {
@@ -41,21 +41,24 @@ TEST_P(EveryInteger, SplitsIntoCodesThatMeanTheSameValues) {
     std::vector<uint8_t> row(codec.bytesPerRow(columns));
     std::mt19937 generator(wanted);
     for (uint8_t &byte : row)
-      byte = generator() & 0x77; // exponents below infinity wherever a scale lies
-    TensorScale tensor{0.3f};
+      byte = generator() & 0x67; // no infinities, wherever a scale or a minifloat lies
+    const float numbers[] = {0.3f, 0.2f, 0.1f};
+    const TensorSide tensor{numbers, 0};
     std::vector<float> values(columns);
     codec.decodeRow(row.data(), columns, values.data(), tensor);
-    AffineRow affine;
-    codec.affineRow(row.data(), columns, affine, tensor);
-    ASSERT_EQ(affine.codes.size(), size_t(columns));
-    ASSERT_EQ(affine.scale.size(), size_t((columns + affine.group - 1) / affine.group));
-    ASSERT_EQ(affine.min.size(), affine.hasMin ? affine.scale.size() : 0u);
-    EXPECT_EQ(affine.hasMin, info.panelMin);
+    GridRow grid;
+    codec.gridRow(row.data(), columns, grid, tensor);
+    ASSERT_EQ(grid.codes.size(), size_t(columns));
+    ASSERT_EQ(grid.values.size(), size_t(1) << info.elementBits);
+    ASSERT_EQ(grid.scale.size(), size_t((columns + grid.group - 1) / grid.group));
+    ASSERT_EQ(grid.min.size(), grid.hasMin ? grid.scale.size() : 0u);
+    EXPECT_EQ(grid.hasMin, info.panelMin);
     for (int64_t c = 0; c < columns; ++c) {
-      const int64_t g = c / affine.group;
-      EXPECT_LT(affine.codes[c], 1 << info.elementBits);
-      float value = affine.hasMin ? affine.scale[g] * affine.codes[c] + affine.min[g]
-                                  : affine.scale[g] * float(affine.codes[c] - affine.offset);
+      const int64_t g = c / grid.group;
+      ASSERT_LT(grid.codes[c], grid.values.size());
+      float value = grid.scale[g] * grid.values[grid.codes[c]];
+      if (grid.hasMin)
+        value += grid.min[g];
       ASSERT_EQ(value, values[c]) << "column " << c;
     }
   }
@@ -69,11 +72,13 @@ TEST_P(EveryEncoder, KeepsZerosAndEqualValues) {
   float halfStep = 1.2f / static_cast<float>((1 << info.elementBits) - 1);
   if (info.blockColumns == 256)
     halfStep += 0.01f; // the f16 that scales a super-block's integers is subnormal for 1e-3
+  if (info.scale == ScaleType::E8M0) // the top of a block saturates, by a quarter in E2M1
+    halfStep = info.isInteger() ? 0.008f : 0.251f;
   for (float value : {1.0f, -1.0f, 0.3f, -1e-3f, 100.0f}) {
     std::vector<float> equal(columns, value);
     for (float y : decoded(info, encoded(info, equal), equal))
       // Small grids split evenly end half a step short of the largest value.
-      ASSERT_NEAR(y, value, std::abs(value) * (info.elementBits < 8 ? halfStep : 0.005f));
+      ASSERT_NEAR(y, value, std::abs(value) * (info.elementBits < 8 || info.scale == ScaleType::E8M0 ? halfStep : 0.005f));
   }
 }
 
@@ -84,8 +89,10 @@ TEST_P(EveryEncoder, TakesSubnormalAndHugeValuesOrSaysWhy) {
     std::vector<float> x(columns, 0.0f), y(columns);
     x[3] = value;
     std::vector<uint8_t> row(codecFor(info.id).bytesPerRow(columns));
+    const std::vector<float> side = sideOf(info, x);
     EncodeOptions options;
     options.subject = "blk.7.weight";
+    options.tensor = {side, 0};
     if (llvm::Error error = codecFor(info.id).encodeRow(x.data(), columns, options, row.data())) {
       std::string message = messageOf(std::move(error));
       EXPECT_NE(message.find("blk.7.weight"), std::string::npos) << message;
@@ -93,7 +100,7 @@ TEST_P(EveryEncoder, TakesSubnormalAndHugeValuesOrSaysWhy) {
       EXPECT_GT(std::abs(value), 1.0f);
       continue;
     }
-    codecFor(info.id).decodeRow(row.data(), columns, y.data());
+    codecFor(info.id).decodeRow(row.data(), columns, y.data(), options.tensor);
     for (int64_t c = 0; c < columns; ++c)
       EXPECT_FALSE(std::isnan(y[c])) << value;
     if (std::abs(value) < 1)
@@ -122,6 +129,7 @@ TEST_P(EverySearch, SearchNeverLosesToTheMaximum) {
   const FormatInfo &info = GetParam();
   EncodeOptions search;
   search.rule = ScaleRule::Mse;
+  double total = 0;
   for (uint32_t seed = 0; seed < 8; ++seed) {
     std::vector<float> x = normalValues(columnsFor(info, 200), seed, 0.02f);
     for (size_t i = 0; i < x.size(); i += 37)
@@ -129,9 +137,10 @@ TEST_P(EverySearch, SearchNeverLosesToTheMaximum) {
     double max = squaredError(decoded(info, encoded(info, x), x), x);
     double mse = squaredError(decoded(info, encoded(info, x, search), x), x);
     EXPECT_LE(mse, max * 1.00001);
-    if (info.elementBits <= 4)
-      EXPECT_LT(mse, max);
+    total += max - mse;
   }
+  if (info.elementBits <= 4)
+    EXPECT_GT(total, 0);
 }
 
 TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
@@ -146,7 +155,7 @@ TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
 
 INSTANTIATE_TEST_SUITE_P(Codec, EveryEncoder, testing::ValuesIn(formatsThat(isWritten)),
                          formatTestName);
-INSTANTIATE_TEST_SUITE_P(Codec, EveryInteger, testing::ValuesIn(formatsThat(isInteger)),
+INSTANTIATE_TEST_SUITE_P(Codec, EveryGrid, testing::ValuesIn(formatsThat(hasGrid)),
                          formatTestName);
 INSTANTIATE_TEST_SUITE_P(Codec, EveryScaled, testing::ValuesIn(formatsThat(isScaled)),
                          formatTestName);
@@ -184,12 +193,12 @@ TEST(AffineCodec, KeepsEveryValueWithinHalfAStep) {
       std::vector<float> x = normalValues(640, 4, size);
       std::vector<uint8_t> row = encoded(info, x);
       std::vector<float> y = decoded(info, row, x);
-      AffineRow affine;
-      codecFor(id).affineRow(row.data(), x.size(), affine);
+      GridRow grid;
+      codecFor(id).gridRow(row.data(), x.size(), grid);
       // An f16 scale may be rounded down by 2^-12, which the largest code feels in full.
       const float steps = 0.501f + std::ldexp(1.0f, info.elementBits - 12);
       for (size_t c = 0; c < x.size(); ++c)
-        ASSERT_LE(std::abs(x[c] - y[c]), affine.scale[c / affine.group] * steps)
+        ASSERT_LE(std::abs(x[c] - y[c]), grid.scale[c / grid.group] * steps)
             << info.name << " column " << c;
     }
   }
@@ -241,7 +250,8 @@ TEST(AffineCodec, ImportanceMovesTheErrorAway) {
 TEST(AffineCodec, StaticActivationsSaturateSymmetrically) {
   std::vector<float> x{-1000, 1000, 0.5f, -0.5f}, y(4);
   EncodeOptions options;
-  options.tensor.scale = 1;
+  const float side[] = {1.0f};
+  options.tensor = {side, 0};
   std::vector<uint8_t> row(4);
   const Codec &codec = codecFor(FormatId::Int8Tensor);
   ASSERT_EQ(messageOf(codec.encodeRow(x.data(), 4, options, row.data())), "");
@@ -275,13 +285,13 @@ TEST(GgmlSuperblocks, SearchWithImportanceOnly) {
   EXPECT_NE(row, other);
 }
 
-TEST(TensorScaleObserver, FindsTheScaleOfAllRows) {
-  TensorScaleObserver observer(FormatId::Fp8E4M3Tensor);
-  EXPECT_EQ(observer.scale().scale, 1.0f);
+TEST(SideObserver, FindsTheScaleOfAllRows) {
+  SideObserver observer(FormatId::Fp8E4M3Tensor, 3, 2);
+  EXPECT_EQ(observer.values(), std::vector<float>{1.0f});
   std::vector<float> first{1, -896}, second{0.5f, std::numeric_limits<float>::infinity()};
-  ASSERT_EQ(messageOf(observer.observe(first.data(), 2)), "");
-  EXPECT_EQ(observer.scale().scale, 2.0f);
-  EXPECT_NE(messageOf(observer.observe(second.data(), 2, "w")).find("w: value 1"),
+  ASSERT_EQ(messageOf(observer.observe(2, first.data())), "");
+  EXPECT_EQ(observer.values(), std::vector<float>{2.0f});
+  EXPECT_NE(messageOf(observer.observe(1, second.data(), "w")).find("w: column 1"),
             std::string::npos);
 }
 

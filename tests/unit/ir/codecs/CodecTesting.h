@@ -59,15 +59,21 @@ inline int64_t columnsFor(const FormatInfo &info, int64_t wanted) {
   return (wanted + info.blockColumns - 1) / info.blockColumns * info.blockColumns;
 }
 
-/// Encodes with the scale that a per-tensor format would get; fails the test on errors.
+/// The numbers beside a tensor whose only row is x; fails the test on errors.
+inline std::vector<float> sideOf(const FormatInfo &info, const std::vector<float> &x) {
+  if (info.side == SideData::None)
+    return {};
+  SideObserver observer(info.id, 1, x.size());
+  EXPECT_EQ(messageOf(observer.observe(0, x.data())), "");
+  return observer.values();
+}
+
+/// Encodes with the numbers beside x that its format needs; fails the test on errors.
 inline std::vector<uint8_t> encoded(const FormatInfo &info, const std::vector<float> &x,
                                     EncodeOptions options = {}) {
   const Codec &codec = codecFor(info.id);
-  if (info.perTensor) {
-    TensorScaleObserver observer(info.id);
-    EXPECT_EQ(messageOf(observer.observe(x.data(), x.size())), "");
-    options.tensor = observer.scale();
-  }
+  const std::vector<float> side = sideOf(info, x);
+  options.tensor = {side, 0};
   std::vector<uint8_t> row(codec.bytesPerRow(x.size()));
   EXPECT_EQ(messageOf(codec.encodeRow(x.data(), x.size(), options, row.data())), "");
   return row;
@@ -76,14 +82,9 @@ inline std::vector<uint8_t> encoded(const FormatInfo &info, const std::vector<fl
 /// Decodes what encoded() wrote for x.
 inline std::vector<float> decoded(const FormatInfo &info, const std::vector<uint8_t> &row,
                                   const std::vector<float> &x) {
-  TensorScale tensor;
-  if (info.perTensor) {
-    TensorScaleObserver observer(info.id);
-    EXPECT_EQ(messageOf(observer.observe(x.data(), x.size())), "");
-    tensor = observer.scale();
-  }
+  const std::vector<float> side = sideOf(info, x);
   std::vector<float> values(x.size());
-  codecFor(info.id).decodeRow(row.data(), values.size(), values.data(), tensor);
+  codecFor(info.id).decodeRow(row.data(), values.size(), values.data(), {side, 0});
   return values;
 }
 

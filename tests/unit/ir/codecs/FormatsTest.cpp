@@ -29,7 +29,7 @@ TEST_P(EveryFormat, CountsTheBytesThatItsCodecWrites) {
     const uint64_t row = codecFor(info.id).bytesPerRow(columns);
     llvm::Expected<uint64_t> bytes = bytesFor(info.id, 3, columns);
     ASSERT_TRUE(bool(bytes)) << messageOf(bytes.takeError());
-    EXPECT_EQ(*bytes, 3 * row + (info.perTensor ? 4 : 0));
+    EXPECT_EQ(*bytes, 3 * row + 4 * sideCount(info.id, 3, columns));
     llvm::Expected<double> bits = effectiveBits(info.id, 3, columns);
     ASSERT_TRUE(bool(bits)) << messageOf(bits.takeError());
     EXPECT_DOUBLE_EQ(*bits, *bytes * 8.0 / (3 * columns));

@@ -16,7 +16,7 @@ class EveryPanel : public testing::TestWithParam<FormatInfo> {};
 TEST_P(EveryPanel, UnpacksToTheValuesOfItsRows) {
   const FormatInfo &info = GetParam();
   const Codec &codec = codecFor(info.id);
-  const TensorScale tensor{0.37f};
+  const std::vector<float> side(64, 0.37f);
   for (int64_t wanted : {1, 3, 32, 100, 333, 576}) {
     const int64_t columns = columnsFor(info, wanted), rows = 13;
     const size_t bytes = codec.bytesPerRow(columns);
@@ -31,14 +31,17 @@ TEST_P(EveryPanel, UnpacksToTheValuesOfItsRows) {
     EXPECT_EQ(layout.numPanels(), 1);
     EXPECT_EQ(layout.panelBytes() % 64, 0);
     std::vector<uint8_t> panel(layout.panelBytes() + 64, 0xee);
-    packPanel(layout, info.id, pointers, panel.data(), tensor);
+    std::vector<TensorSide> sides;
+    for (int64_t r = 0; r < 16; ++r)
+      sides.push_back({side, r});
+    packPanel(layout, info.id, pointers, panel.data(), sides);
     EXPECT_EQ(panel[layout.panelBytes()], 0xee);
     std::vector<float> unpacked(16 * columns), values(columns);
     unpackPanel(layout, panel.data(), unpacked.data());
     for (int64_t r = 0; r < 16; ++r) {
       std::fill(values.begin(), values.end(), 0.0f);
       if (r < rows)
-        codec.decodeRow(pointers[r], columns, values.data(), tensor);
+        codec.decodeRow(pointers[r], columns, values.data(), sides[r]);
       for (int64_t c = 0; c < columns; ++c)
         ASSERT_EQ(unpacked[r * columns + c], values[c]) << "row " << r << " column " << c;
     }

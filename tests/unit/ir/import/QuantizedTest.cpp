@@ -65,9 +65,9 @@ std::vector<int> codesOf(const Checkpoint &checkpoint, const std::string &name, 
   const Codec &codec = codecFor(*tensor->format);
   std::vector<uint8_t> bytes(codec.bytesPerRow(tensor->shape[1]));
   tensor->rows->read(row, bytes.data());
-  AffineRow affine;
-  codec.affineRow(bytes.data(), tensor->shape[1], affine);
-  return {affine.codes.begin(), affine.codes.end()};
+  GridRow grid;
+  codec.gridRow(bytes.data(), tensor->shape[1], grid);
+  return {grid.codes.begin(), grid.codes.end()};
 }
 
 std::vector<int> upTo(int n) {

@@ -67,19 +67,38 @@ struct Problem {
     for (int64_t c = 0; c < columns; ++c)
       squares[c] = float(gram[c * columns + c] * (1.0 / double(count)));
     const Codec &codec = codecFor(format);
-    std::vector<uint8_t> out(size_t(rows * codec.bytesPerRow(columns)));
-    for (int64_t r = 0; r < rows; ++r)
-      llvm::cantFail(codec.encodeRow(&weight[r * columns], columns,
-                                     options.mse ? squares.data() : nullptr,
+    const std::vector<float> side = sideOf(format);
+    std::vector<uint8_t> out(size_t(llvm::cantFail(bytesFor(format, rows, columns))));
+    if (!side.empty())
+      std::memcpy(out.data() + out.size() - 4 * side.size(), side.data(), 4 * side.size());
+    EncodeOptions encoding;
+    encoding.rule = options.mse ? ScaleRule::Mse : ScaleRule::Max;
+    encoding.importance = options.mse ? squares.data() : nullptr;
+    for (int64_t r = 0; r < rows; ++r) {
+      encoding.tensor = {side, r};
+      llvm::cantFail(codec.encodeRow(&weight[r * columns], columns, encoding,
                                      out.data() + r * codec.bytesPerRow(columns)));
+    }
     return out;
+  }
+
+  /// The numbers beside the rows of the weight.
+  std::vector<float> sideOf(FormatId format) const {
+    if (formatInfo(format).side == SideData::None)
+      return {};
+    SideObserver observer(format, rows, columns);
+    for (int64_t r = 0; r < rows; ++r)
+      llvm::cantFail(observer.observe(r, &weight[r * columns]));
+    return observer.values();
   }
 
   std::vector<float> decoded(FormatId format, const std::vector<uint8_t> &bytes) const {
     const Codec &codec = codecFor(format);
+    const std::vector<float> side = sideOf(format);
     std::vector<float> values(size_t(rows * columns));
     for (int64_t r = 0; r < rows; ++r)
-      codec.decodeRow(bytes.data() + r * codec.bytesPerRow(columns), columns, &values[r * columns]);
+      codec.decodeRow(bytes.data() + r * codec.bytesPerRow(columns), columns, &values[r * columns],
+                      {side, r});
     return values;
   }
 
@@ -142,16 +161,25 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
   const Codec &codec = codecFor(format);
   std::vector<uint8_t> grids = problem.nearest(format, options);
   const double highest = (1 << codec.format().elementBits) - 1;
-  std::vector<AffineRow> affine(size_t(problem.rows));
+  const std::vector<float> side = problem.sideOf(format);
+  std::vector<GridRow> stored(size_t(problem.rows));
   for (int64_t r = 0; r < problem.rows; ++r)
-    codec.affineRow(grids.data() + r * codec.bytesPerRow(n), n, affine[r]);
+    codec.gridRow(grids.data() + r * codec.bytesPerRow(n), n, stored[r], {side, r});
   for (int64_t i : order) {
     for (int64_t r = 0; r < problem.rows; ++r) {
-      const AffineRow &row = affine[r];
+      const GridRow &row = stored[r];
       double scale = row.scale[i / row.group];
-      double zero = row.hasMin ? -row.min[i / row.group] / scale : row.offset;
-      double code = std::clamp(std::nearbyint(w[r * n + i] / scale) + zero, 0.0, highest);
-      result[r * n + i] = float(scale * (code - zero));
+      if (codec.format().isInteger()) {
+        double zero = row.hasMin ? -row.min[i / row.group] / scale : codec.format().offset;
+        double code = std::clamp(std::nearbyint(w[r * n + i] / scale) + zero, 0.0, highest);
+        result[r * n + i] = float(scale * (code - zero));
+      } else {
+        double v = w[r * n + i] / scale, best = row.values[0];
+        for (double number : row.values)
+          if (std::abs(number - v) < std::abs(best - v))
+            best = number;
+        result[r * n + i] = float(scale * best);
+      }
       double error = (w[r * n + i] - result[r * n + i]) / inv[i * n + i];
       for (int64_t j = 0; j < n; ++j)
         w[r * n + j] -= error * inv[i * n + j];
@@ -169,7 +197,11 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
 
 FormatId named(llvm::StringRef name) { return llvm::cantFail(parseFormat(name)); }
 
-constexpr const char *formats[] = {"int4_g32", "int4_g64_asym", "int4_g128_asym", "int4", "int8"};
+constexpr const char *formats[] = {"int4_g32", "int4_g64_asym", "int4_g128_asym", "int4", "int8",
+                                   "nf4",      "mxfp4",         "nvfp4",          "fp4_dq"};
+
+/// Formats whose encoder rounds to the scales that it stores.
+bool roundsToStored(llvm::StringRef name) { return !name.ends_with("_dq"); }
 
 } // namespace
 
@@ -212,6 +244,8 @@ TEST(Gptq, IsRoundingToNearestForInputsThatAreIndependent) {
     problem.gram[i * problem.columns + i] = 1 + i % 3;
   for (const char *name : formats)
     for (bool mse : {true, false}) {
+      if (!roundsToStored(name))
+        continue;
       GptqOptions options{0.01, true, mse};
       EXPECT_EQ(problem.solve(named(name), options), problem.nearest(named(name), options)) << name;
     }
@@ -267,9 +301,9 @@ TEST(Gptq, RefusesMomentsThatCannotBe) {
   EXPECT_NE(llvm::toString(infinite.takeError()).find("site s"), std::string::npos);
 }
 
-TEST(Gptq, ChoosesCodesOfIntegerFormatsOnly) {
-  EXPECT_TRUE(canRoundGptq(named("int4_g128")));
-  EXPECT_TRUE(canRoundGptq(named("int8")));
-  for (const char *name : {"f16", "fp8_e4m3", "q4_0", "q4_K", "int8_token"})
+TEST(Gptq, ChoosesCodesWhereScalesStayAsTheyAre) {
+  for (const char *name : {"int4_g128", "int8", "fp8_e4m3", "nvfp4", "nf4"})
+    EXPECT_TRUE(canRoundGptq(named(name))) << name;
+  for (const char *name : {"f16", "fp8_e4m3_token", "q4_0", "q4_K", "int8_token"})
     EXPECT_FALSE(canRoundGptq(named(name))) << name;
 }

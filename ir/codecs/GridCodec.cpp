@@ -107,7 +107,7 @@ protected:
       const Group group{x + begin, options.importance ? options.importance + begin : nullptr, n,
                         options.tensor.row * at.groups + g};
       const GroupScale chosen = chooseScale(group, options, at, g);
-      if (!(std::abs(chosen.scale) <= std::numeric_limits<float>::max() / largest))
+      if (!fits(chosen.scale))
         return inputError("{}: columns {} to {} are too large for the scales of {}; keep the "
                           "tensor in a float format",
                           subjectOf(options), begin, begin + n - 1, info.name);
@@ -129,6 +129,11 @@ private:
         : group(info.groupColumns ? info.groupColumns : columns),
           groups((columns + group - 1) / group), scales((columns * info.elementBits + 7) / 8) {}
   };
+
+  /// Whether every number of a group with that scale is finite.
+  bool fits(float scale) const {
+    return std::abs(scale) <= std::numeric_limits<float>::max() / largest;
+  }
 
   float scaleOf(const uint8_t *row, const Places &at, int64_t g, TensorSide tensor) const {
     const uint8_t *from = row + at.scales + g * sizeOfScale(info.scale);
@@ -320,7 +325,7 @@ private:
                     const EncodeOptions &options) const {
     double bestError = errorOf(group, best);
     auto consider = [&](const GroupScale &candidate) {
-      if (!(candidate.scale > 0) || !(candidate.scale <= std::numeric_limits<float>::max() / largest))
+      if (!(candidate.scale > 0) || !fits(candidate.scale))
         return;
       const double error = errorOf(group, candidate);
       if (error < bestError) {

@@ -38,8 +38,8 @@ public:
   llvm::Error check(const Treatment &treatment) const override {
     if (canRoundGptq(treatment.weight))
       return llvm::Error::success();
-    return usageError("gptq chooses integer codes, and {} is no integer format of ours; leave out "
-                      "@gptq, or choose int8, int4_g64 or another of these",
+    return usageError("gptq chooses codes whose scales are fixed, and those of {} are not; leave "
+                      "out @gptq, or choose int8, int4_g64, nvfp4 or another of these",
                       formatName(treatment.weight).str());
   }
 

@@ -4,7 +4,7 @@
 // RUN: qplan-opt %t/typo.mlir -qp-assign-treatments="quant=int9" -verify-diagnostics
 // RUN: qplan-opt %t/scope.mlir -qp-assign-treatments="quant=int8 sites=head" -verify-diagnostics
 // RUN: qplan-opt %t/search.mlir -qp-assign-treatments="quant=q8_0@mse" -verify-diagnostics
-// RUN: qplan-opt %t/codes.mlir -qp-assign-treatments="quant=fp8@gptq" -verify-diagnostics
+// RUN: qplan-opt %t/codes.mlir -qp-assign-treatments="quant=q4_0@gptq" -verify-diagnostics
 // RUN: qplan-opt %t/rows.mlir -qp-assign-treatments="quant=int8@gptq sites=embedding" -verify-diagnostics
 // RUN: qplan-opt %t/shared.mlir -qp-assign-treatments="quant=int8@gptq" -verify-diagnostics
 // RUN: qplan-opt %t/recipe.mlir -qp-assign-treatments="recipe=%t/none" -verify-diagnostics
@@ -50,7 +50,7 @@ module {
 }
 
 //--- codes.mlir
-// expected-error @+1 {{site layers.0.mlp.up: gptq chooses integer codes, and fp8_e4m3 is no integer format of ours; leave out @gptq}}
+// expected-error @+1 {{site layers.0.mlp.up: gptq chooses codes whose scales are fixed, and those of q4_0 are not; leave out @gptq}}
 module {
   func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
     %w = qp.weight "w" : tensor<8x64xf32>

@@ -53,6 +53,8 @@ const char *elementName(const FormatInfo &info) {
     return "FP4 table of bitsandbytes";
   case ElementKind::IQ4:
     return "IQ4_NL table";
+  case ElementKind::Trellis:
+    return "16-bit states";
   }
   return "";
 }

@@ -77,6 +77,14 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
   const FormatInfo &info = formatInfo(id);
   if (columns < 1 || columns > maxColumns)
     return inputError("{}: a row of {} columns; expected 1 to {}", info.name, columns, maxColumns);
+  if (info.centiBits) {
+    // Room for the scale and a bit for each column.
+    if (columns < 32)
+      return inputError("{}: a row of {} columns is too short for it; expected 32 or more, or a "
+                        "format such as int8 or int4_g32",
+                        info.name, columns);
+    return uint64_t(columns) * info.centiBits / 800;
+  }
   const int64_t block = info.blockColumns ? info.blockColumns : columns;
   if (!info.shortBlock && columns % block != 0)
     return inputError("{} has blocks of {} columns, and {} columns are not a multiple of that; "

@@ -27,9 +27,10 @@ struct FormatIds {
 using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
-enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml };
+enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis };
 /// What a stored code is: a float, an integer, a float of 8 bits or less (ExMy: x exponent and y
-/// mantissa bits), or an index into a table of 16 numbers. ir/codecs/Elements.h has the numbers.
+/// mantissa bits), an index into a table of 16 numbers,
+/// or a state of the trellis code. ir/codecs/Elements.h has the numbers.
 enum class ElementKind : uint8_t {
   F32,
   F16,
@@ -44,7 +45,8 @@ enum class ElementKind : uint8_t {
   E2M1, ///< finite, bias 1 (OCP MX)
   NF4,  ///< table of bitsandbytes: quantiles of the normal distribution
   FP4,  ///< table of bitsandbytes: its 4-bit floats, 1 the greatest
-  IQ4   ///< table of GGML's IQ4_NL: integers of -127..113
+  IQ4,  ///< table of GGML's IQ4_NL: integers of -127..113
+  Trellis ///< the 16 bits of a state (ir/codecs/Trellis.h)
 };
 /// Type of a stored scale. The numbers of None, F16 and F32 equal enum qk_scale of the kernels.
 enum class ScaleType : uint8_t {
@@ -67,7 +69,7 @@ enum class ZeroPoint : uint8_t { None, Integer, Minimum };
 /// How codes are rounded. HalfUp is truncation of x/scale + offset + 0.5.
 enum class Rounding : uint8_t { NearestEven, HalfAway, HalfUp };
 /// How the panel16 packing stores a code. The numbers equal enum qk_element of the kernels.
-enum class PanelElement : uint8_t { F32 = 0, F16 = 1, BF16 = 2, U4 = 3, U8 = 4, E4M3 = 5 };
+enum class PanelElement : uint8_t { F32 = 0, F16 = 1, BF16 = 2, U4 = 3, U8 = 4, E4M3 = 5, Trellis = 20 };
 
 /// One row of Formats.td. Columns count along the contiguous dimension of a row (the inputs of
 /// a linear layer). All strings are literals.
@@ -79,6 +81,8 @@ struct FormatInfo {
   CodecFamily family;
   ElementKind kind;
   uint8_t elementBits;     ///< of one code, without scales
+  uint16_t centiBits;      ///< everything stored for a weight in 1/100 bits, at most; 0: as the
+                           ///< other fields say
   uint16_t blockColumns;   ///< columns of a stored block; 0: the whole row
   uint16_t blockBytes;     ///< bytes of a block stored contiguously (GGML); 0: rows are planar
   bool shortBlock;         ///< the last block of a row may be short

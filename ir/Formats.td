@@ -28,6 +28,7 @@ def ElementE2M1 : Element<"E2M1", 4>;
 def ElementNF4 : Element<"NF4", 4>;
 def ElementFP4 : Element<"FP4", 4>;
 def ElementIQ4 : Element<"IQ4", 4>;
+def ElementTrellis : Element<"Trellis", 16>; // a state; ir/codecs/Trellis.h
 class IntElement<int width> : Element<"Int", width>;
 
 /// One row. Columns are counted along the inputs of a linear layer, which are the
@@ -41,6 +42,7 @@ class Format<int number, string enumerator, string spelling, Element element> {
   string family = "CodecFamily::Float";   // which codec reads and writes it
   string kind = "ElementKind::" # element.kindName;
   bits<8> elementBits = element.bitCount; // of one code, without scales
+  bits<16> centiBits = 0;               // stored bits of a weight, at most, in 1/100; 0: by the rest
   bits<16> blockColumns = 1;            // columns of a stored block; 0: the whole row
   bits<16> blockBytes = 0;              // of a block, where blocks follow one another
   bit shortBlock = 0;                   // the last block of a row may be short
@@ -451,13 +453,40 @@ defm Nf4 : BnbFormats<97, ElementNF4, "nf4">;
 defm Fp4 : BnbFormats<99, ElementFP4, "fp4">;
 
 //===----------------------------------------------------------------------===//
+// Trellis-coded: whole rows at any size (ir/codecs/Trellis.h)
+//===----------------------------------------------------------------------===//
+class TrellisFormat<int number, string enumerator, string spelling, int centi, int tolerance>
+    : Format<number, enumerator, spelling, ElementTrellis> {
+  let summary = "trellis-coded rows: 16-bit states that share bits, f16 scale, all in the bits named";
+  let family = "CodecFamily::Trellis";
+  let centiBits = centi;
+  let blockColumns = 0;
+  let groupColumns = 0;
+  let scale = "ScaleType::F16";
+  let panel = "PanelElement::Trellis";
+  let toleranceE5 = tolerance;
+}
+defvar TrellisFirst = 101;
+defvar TrellisCenti = [200, 240, 250, 300, 344, 350, 400, 425, 431, 450, 500, 550, 600];
+defvar TrellisNames = ["2", "2_4", "2_5", "3", "3_44", "3_5", "4", "4_25", "4_31", "4_5", "5", "5_5",
+                       "6"];
+// Twice what normal data lose.
+defvar TrellisTolerances = [64000, 49000, 46000, 33000, 25000, 23000, 17000, 14000, 13000, 12000,
+                            9000, 6500, 5000];
+foreach i = !range(!size(TrellisCenti)) in {
+  defvar label = TrellisNames[i];
+  def Tcq#label#Format : TrellisFormat<!add(TrellisFirst, i), "Tcq" # label, "tcq" # label,
+                                      TrellisCenti[i], TrellisTolerances[i]>;
+}
+
+//===----------------------------------------------------------------------===//
 // What is generated
 //===----------------------------------------------------------------------===//
 def FormatTable : GenericTable {
   let FilterClass = "Format";
   let CppTypeName = "FormatInfo";
-  let Fields = ["ordinal", "id", "name", "summary", "family", "kind", "elementBits", "blockColumns",
-                "blockBytes", "shortBlock", "groupColumns", "scale", "zero", "rounding",
+  let Fields = ["ordinal", "id", "name", "summary", "family", "kind", "elementBits", "centiBits",
+                "blockColumns", "blockBytes", "shortBlock", "groupColumns", "scale", "zero", "rounding",
                 "divisorHalves", "side", "panel", "offset", "panelScale", "panelMin",
                 "ggufType", "safetensors", "compressedTensors", "modelopt", "modeloptMilliBits",
                 "activation", "isWeight", "isActivation", "isKv", "toleranceE5"];

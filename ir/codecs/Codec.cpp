@@ -78,6 +78,9 @@ const Codec &codecFor(FormatId id) {
       case CodecFamily::Grid:
         made.push_back(makeGridCodec(info));
         break;
+      case CodecFamily::Trellis:
+        made.push_back(makeTrellisCodec(info));
+        break;
       case CodecFamily::Ggml:
         made.push_back(info.blockColumns == 32 ? makeGgmlBlockCodec(info)
                                                : makeGgmlSuperblockCodec(info));

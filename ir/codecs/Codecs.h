@@ -18,6 +18,7 @@ std::unique_ptr<Codec> makeAffineCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGridCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
 std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
+std::unique_ptr<Codec> makeTrellisCodec(const FormatInfo &info);
 
 /// Writes x[256] as the block (info.blockBytes) of a K-quant that GGML's reference gives, with
 /// `importance` [256] (null: its quantizer without). False when the scales do not fit f16.

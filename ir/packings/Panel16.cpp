@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ir/packings/Panel16.h"
+#include "ir/packings/TrellisPanel.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
 
@@ -130,6 +131,8 @@ float codeAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64_t
     return static_cast<float>(step[4 * r + i]);
   case PanelElement::E4M3:
     return f32FromE4m3(step[4 * r + i]);
+  case PanelElement::Trellis:
+    break; // unpackTrellis
   }
   return 0;
 }
@@ -148,6 +151,8 @@ int64_t PanelLayout::stepColumns() const {
   case PanelElement::U8:
   case PanelElement::E4M3:
     return 4;
+  case PanelElement::Trellis:
+    break; // a column is no whole number of bits
   }
   return 1;
 }
@@ -161,6 +166,8 @@ int64_t PanelLayout::scaleBytes() const {
 }
 
 int64_t PanelLayout::panelBytes() const {
+  if (element == PanelElement::Trellis)
+    return trellisPanelBytes(columns, offset);
   return scaleBytes() + roundUp64(numSteps() * stepBytes());
 }
 
@@ -178,7 +185,7 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
   layout.group = oneScale ? columns : info.groupColumns;
   layout.scale = info.panelScale;
   layout.hasMin = info.panelMin;
-  layout.offset = info.panelMin ? 0 : info.offset;
+  layout.offset = info.centiBits ? info.centiBits : info.panelMin ? 0 : info.offset;
   return layout;
 }
 
@@ -186,7 +193,9 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
                llvm::ArrayRef<TensorSide> sides) {
   const FormatInfo &info = formatInfo(id);
   std::memset(out, 0, layout.panelBytes());
-  if (isDecoded(info))
+  if (info.family == CodecFamily::Trellis)
+    packTrellis(layout, rows, out);
+  else if (isDecoded(info))
     packDecoded(layout, codecFor(id), rows, out, sides);
   else if (info.family != CodecFamily::Float)
     packGrid(layout, codecFor(id), rows, out, sides);
@@ -197,6 +206,8 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
 }
 
 void unpackPanel(const PanelLayout &layout, const uint8_t *panel, float *x) {
+  if (layout.element == PanelElement::Trellis)
+    return unpackTrellis(layout, panel, x);
   const uint8_t *codes = panel + layout.scaleBytes();
   const int64_t size = scaleSize(layout.scale), perGroup = layout.hasMin ? 2 : 1;
   for (int64_t r = 0; r < panelRows; ++r)

@@ -13,6 +13,7 @@
 //   U8, E4M3      a step is 4 columns: byte 4r+i is (row r, column 4t+i)
 //   U4            a step is 8 columns: byte 4r+i holds column 8t+i of row r in the
 //                 low nibble and column 8t+4+i in the high nibble
+//   Trellis       32 bits of each row's string a step, scales among them (TrellisPanel.h)
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_IR_PACKINGS_PANEL16_H
@@ -30,7 +31,8 @@ struct PanelLayout {
   int64_t group = 0;                        ///< columns of a scale; K: one for each row
   ScaleType scale = ScaleType::None;        ///< kernel parameter `scale`; type of scales and minima
   bool hasMin = false;                      ///< value = scale * code + min
-  int32_t offset = 0;                       ///< else value = scale * (code - offset)
+  int32_t offset = 0;                       ///< else value = scale * (code - offset); Trellis:
+                                            ///< FormatInfo::centiBits
 
   static constexpr int64_t panelRows = 16;
   int64_t numPanels() const { return (rows + panelRows - 1) / panelRows; }

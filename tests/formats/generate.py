@@ -9,7 +9,8 @@ is given: generate.py PATH/libggml-base.so.
 
 A file holds, for each row, `columns N`, the input (an index into inputs.txt, or `-`), the stored
 bytes in hex and the CRC-32 of the decoded f32 values; the first row also has all the values.
-What PyTorch's packages store is written by generate_packages.py.
+What PyTorch's packages store is written by generate_packages.py, tcq rows by
+generate_trellis.py.
 """
 import ctypes
 import pathlib

@@ -74,11 +74,15 @@ TEST_P(EveryEncoder, KeepsZerosAndEqualValues) {
     halfStep += 0.01f; // the f16 that scales a super-block's integers is subnormal for 1e-3
   if (info.scale == ScaleType::E8M0) // the top of a block saturates, by a quarter in E2M1
     halfStep = info.isInteger() ? 0.008f : 0.251f;
+  if (info.centiBits)
+    halfStep = 5e-5f * static_cast<float>(info.toleranceE5); // no grid: several times the rms
+  const bool isCoarse =
+      info.elementBits < 8 || info.scale == ScaleType::E8M0 || info.centiBits != 0;
   for (float value : {1.0f, -1.0f, 0.3f, -1e-3f, 100.0f}) {
     std::vector<float> equal(columns, value);
     for (float y : decoded(info, encoded(info, equal), equal))
       // Small grids split evenly end half a step short of the largest value.
-      ASSERT_NEAR(y, value, std::abs(value) * (info.elementBits < 8 || info.scale == ScaleType::E8M0 ? halfStep : 0.005f));
+      ASSERT_NEAR(y, value, std::abs(value) * (isCoarse ? halfStep : 0.005f));
   }
 }
 
@@ -150,7 +154,9 @@ TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
   std::vector<float> x = normalValues(columnsFor(info, 512), 9);
   std::vector<float> once = decoded(info, encoded(info, x), x);
   std::vector<float> twice = decoded(info, encoded(info, once), once);
-  EXPECT_LE(squaredError(once, twice), squaredError(x, once) * 1.1 + 1e-12);
+  // A short search of a trellis need not find the same path again.
+  const double allowed = info.centiBits ? 1.6 : 1.1;
+  EXPECT_LE(squaredError(once, twice), squaredError(x, once) * allowed + 1e-12);
 }
 
 INSTANTIATE_TEST_SUITE_P(Codec, EveryEncoder, testing::ValuesIn(formatsThat(isWritten)),

@@ -9,6 +9,7 @@
 
 #include "ir/Failure.h"
 #include "ir/codecs/Codec.h"
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <llvm/ADT/StringExtras.h>
@@ -54,6 +55,8 @@ inline std::vector<float> normalValues(int64_t n, uint32_t seed, float scale = 1
 
 /// Columns that `info` takes, near `wanted`.
 inline int64_t columnsFor(const FormatInfo &info, int64_t wanted) {
+  if (info.centiBits)
+    return std::max<int64_t>(wanted, 32);
   if (info.shortBlock || info.blockColumns <= 1)
     return wanted;
   return (wanted + info.blockColumns - 1) / info.blockColumns * info.blockColumns;

@@ -16,6 +16,13 @@ QK_KERNEL(embed) {
     int64_t token = args->token_ids[row];
     const uint8_t *panel = weights[0] + token / 16 * w.panelBytes;
     float *out = (float *)buffers[0] + row * w.K;
+    if (w.element == QK_TRELLIS) {
+      QkTrellis t = qkTrellis(w.K, w.offset);
+      v16f scale = qkTrellisScale(panel);
+      for (int64_t k = 0; k < w.K; ++k)
+        out[k] = (qkTrellisColumn(&t, panel, k) * scale)[token % 16] * multiplier;
+      continue;
+    }
     for (int64_t k = 0; k < w.K; k += w.stepColumns) {
       const uint8_t *at = panel + w.codesAt + k / w.stepColumns * w.stepBytes;
       v16u step = qkStep(&w, at);

@@ -35,7 +35,8 @@ enum qk_element {
   QK_BF16 = 2, /* 16 rows x 2 columns of bf16 a step (64 bytes) */
   QK_U4 = 3,   /* 16 rows x 8 columns of unsigned 4-bit codes a step (64 bytes) */
   QK_U8 = 4,   /* 16 rows x 4 columns of unsigned 8-bit codes a step (64 bytes) */
-  QK_E4M3 = 5  /* as QK_U8, codes are f8E4M3FN bit patterns */
+  QK_E4M3 = 5, /* as QK_U8, codes are f8E4M3FN bit patterns */
+  QK_TRELLIS = 20 /* 32 bits of the string of each of 16 tcq rows a step (64 bytes) */
 };
 enum qk_scale { QK_SCALE_NONE = 0, QK_SCALE_F16 = 1, QK_SCALE_F32 = 2 };
 enum qk_activation { QK_SILU = 0, QK_GELU_TANH = 1, QK_GELU_ERF = 2, QK_RELU = 3 };

@@ -92,8 +92,49 @@ QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int
   }
 }
 
+/* The same for tcq rows: eight columns at a time, each with a chain of its own. */
+QK_INLINE void trellisTile(const QkPanels *w, const uint8_t *const panels[2],
+                           const float *const *x, int tile, int np, v16f total[DirectTile][2]) {
+  QkTrellis trellis = qkTrellis(w->K, w->offset);
+  v16f sum[DirectTile][2][8];
+  QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p)
+      QK_UNROLL for (int c = 0; c < chainsOf(tile); ++c) sum[t][p][c] = (v16f)0.0f;
+  int64_t k = 0, inner = qkMin(qkTrellisInner(&trellis), w->K);
+  QK_NOUNROLL for (; k + 8 <= inner; k += 8) {
+    int64_t ahead = qkTrellisPlace(&trellis, k).word * 64 + Ahead;
+    QK_UNROLL for (int p = 0; p < np; ++p) {
+      __builtin_prefetch(panels[p] + ahead);
+      __builtin_prefetch(panels[p] + ahead + 64);
+    }
+    QK_UNROLL for (int j = 0; j < 8; ++j) {
+      QkTrellisPlace place = qkTrellisPlace(&trellis, k + j);
+      int chain = j & (chainsOf(tile) - 1);
+      QK_UNROLL for (int p = 0; p < np; ++p) {
+        const uint8_t *at = panels[p] + place.word * 64;
+        v16f value = qkTrellisValue(vloadu(at), vloadu(at + 64), place);
+        QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][chain] =
+            vfma(value, (v16f)x[t][k + j], sum[t][p][chain]);
+      }
+    }
+  }
+  QK_NOUNROLL for (; k < w->K; ++k) QK_UNROLL for (int p = 0; p < np; ++p) {
+    v16f value = qkTrellisColumn(&trellis, panels[p], k);
+    QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
+        vfma(value, (v16f)x[t][k], sum[t][p][0]);
+  }
+  QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) {
+    QK_UNROLL for (int half = chainsOf(tile) / 2; half > 0; half /= 2)
+        QK_UNROLL for (int c = 0; c < half; ++c) sum[t][p][c] += sum[t][p][c + half];
+    total[t][p] = sum[t][p][0] * qkTrellisScale(panels[p]);
+  }
+}
+
 QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
                           int tile, int np, v16f total[DirectTile][2]) {
+  if (w->element == QK_TRELLIS) {
+    trellisTile(w, panels, x, tile, np, total);
+    return;
+  }
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
   v16f table = qkTable(w);
   QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
@@ -147,6 +188,13 @@ QK_INLINE void directRows(const QkPanels *w, const uint8_t *matrix, const F32Inp
 QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], int64_t begin,
                            int64_t end, v16f table, float *block) {
   QK_UNROLL for (int p = 0; p < 2; ++p) {
+    if (w->element == QK_TRELLIS) {
+      QkTrellis trellis = qkTrellis(w->K, w->offset);
+      v16f scale = qkTrellisScale(panels[p]);
+      QK_NOUNROLL for (int64_t k = begin; k < end; ++k)
+          vstore(block + ((k - begin) * 2 + p) * 16, qkTrellisColumn(&trellis, panels[p], k) * scale);
+      continue;
+    }
     const uint8_t *codes = panels[p] + w->codesAt;
     int64_t wide = w->stepColumns;
     QK_NOUNROLL for (int64_t k = begin; k < end;) {
@@ -229,7 +277,8 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Inpu
 QK_INLINE void f32Product(const QkPanels *w, const uint8_t *matrix, const F32Input *x,
                           const QkSink *sink, int64_t begin, int64_t end, int64_t first,
                           int64_t last) {
-  if (last - first == 1) {
+  /* Pairs of panels share the work of finding columns. */
+  if (last - first == 1 && w->element != QK_TRELLIS) {
     int64_t stop = qkMin(end * 2, w->panels);
     QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop; ++panel)
         directRows(w, matrix, x, sink, panel, first, 1, 1);

@@ -7,7 +7,7 @@
 #ifndef QPLAN_KERNELS_PANEL_H
 #define QPLAN_KERNELS_PANEL_H
 
-#include "simd.h"
+#include "trellis.h"
 
 typedef struct {
   int64_t N, K, element, group, scale, hasMin, offset;
@@ -36,6 +36,8 @@ QK_INLINE QkPanels qkPanels(int64_t N, int64_t K, int64_t element, int64_t group
     p.scaleBytes = (scale == QK_SCALE_F16 ? 32 : 64) * (hasMin ? 2 : 1);
   p.codesAt = qkAlign64(p.scaleBytes * qkCeilDiv(K, p.group));
   p.panelBytes = p.codesAt + qkAlign64(qkCeilDiv(K, p.stepColumns) * p.stepBytes);
+  if (element == QK_TRELLIS)
+    p.panelBytes = qkTrellisPanelBytes(K, offset);
   p.panels = qkCeilDiv(N, 16);
   return p;
 }

@@ -111,10 +111,44 @@ float e4m3ToFloat(uint8_t bits) {
 
 static int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 
+/// The value of a state of tcq rows (ir/codecs/Trellis.h states it).
+static double trellisValue(uint32_t state) {
+  auto f = static_cast<float>(static_cast<int32_t>(state * 40503u << 16));
+  auto bits = std::bit_cast<uint32_t>(f);
+  auto l = static_cast<double>(static_cast<int32_t>(bits << 4));
+  double p = ((-0x1.f68bf2p-91 * l - 0x1.048064p-58) * l - 0x1.c442dap-28) * l - 0x1.870fd8p+0;
+  return bits >> 31 ? -p : p;
+}
+
+void Matrix::fillTrellis(Random &random) {
+  const int64_t bytes = K * offset / 800, words = (bytes + 3) / 4;
+  const int64_t step = (8 * bytes - 16) * 65536 / K;
+  packed = Memory(static_cast<size_t>((N + 15) / 16 * words * 64));
+  for (int64_t n = 0; n < N; ++n) {
+    auto *word = packed.as<uint32_t>() + n / 16 * words * 16 + n % 16;
+    for (int64_t t = 0; t < words; ++t)
+      word[t * 16] = static_cast<uint32_t>(random.below(int64_t(1) << 32));
+    auto half = floatToHalf(static_cast<float>(0.01 + 0.02 * std::fabs(random.normal())));
+    word[0] = static_cast<uint32_t>(half) << 16 | (word[0] & 0xffffu);
+    for (int64_t k = 0; k < K; ++k) {
+      int64_t first = (k + 1) * step >> 16, t = first / 32;
+      uint64_t pair = static_cast<uint64_t>(word[t * 16]) << 32;
+      if (t + 1 < words)
+        pair |= word[(t + 1) * 16];
+      auto state = static_cast<uint32_t>(pair >> (48 - first % 32)) & 0xffffu;
+      values[static_cast<size_t>(n * K + k)] = halfToFloat(half) * trellisValue(state);
+    }
+  }
+}
+
 Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t group, int64_t scale,
                int64_t hasMin, int64_t offset)
     : N(N), K(K), element(element), group(group), scale(scale), hasMin(hasMin), offset(offset),
       values(static_cast<size_t>(N * K)) {
+  if (element == QK_TRELLIS) {
+    fillTrellis(random);
+    return;
+  }
   const int64_t stepColumns[] = {1, 1, 2, 8, 4, 4}, stepBytes[] = {64, 32, 64, 64, 64, 64};
   int64_t groups = (K + group - 1) / group, panels = (N + 15) / 16;
   int64_t scaleSize = scale == QK_SCALE_NONE ? 0 : scale == QK_SCALE_F16 ? 2 : 4;

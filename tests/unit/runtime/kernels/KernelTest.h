@@ -124,6 +124,9 @@ struct Matrix {
   Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t group, int64_t scale,
          int64_t hasMin, int64_t offset);
   void describe(Launch &launch) const;
+
+private:
+  void fillTrellis(Random &random);
 };
 
 /// |a - b| <= limit for every element, with the place of the first failure.

@@ -237,7 +237,10 @@ KERNEL_TEST(LinearF32, MatchesTheSumInDouble) {
                         {50, 144, QK_U8, 16, QK_SCALE_F16, 0, 128, 0},
                         {50, 147, QK_U8, 48, QK_SCALE_F32, 1, 0, 0},
                         {32, 130, QK_E4M3, 130, QK_SCALE_F32, 0, 0, 0},
-                        {20, 131, QK_E4M3, 131, QK_SCALE_NONE, 0, 0, 0}};
+                        {20, 131, QK_E4M3, 131, QK_SCALE_NONE, 0, 0, 0},
+                        {50, 576, QK_TRELLIS, 576, QK_SCALE_NONE, 0, 450, 0},
+                        {17, 99, QK_TRELLIS, 99, QK_SCALE_NONE, 0, 240, 0},
+                        {33, 260, QK_TRELLIS, 260, QK_SCALE_NONE, 0, 600, 0}};
   uint64_t seed = 1;
   for (const Case &c : cases)
     for (int64_t T : {1, 2, 3, 5, 7, 8, 13, 20, 110})

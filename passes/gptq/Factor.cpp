@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t panel = 64;
 
-QPLAN_GPTQ_WIDE void subtractProduct(double *out, const double *a, int64_t terms, const double *b,
+QPLAN_VECTOR_CLONES void subtractProduct(double *out, const double *a, int64_t terms, const double *b,
                                      int64_t stride, int64_t n) {
   subtractProductInline<double>(out, a, terms, b, stride, n);
 }
@@ -131,6 +131,12 @@ llvm::Expected<GptqFactor> GptqFactor::create(llvm::ArrayRef<double> gram, int64
     return inputError("{}: the second moments of its input are singular in f64 with damp={}; give "
                       "more text (--calib-samples) or raise damp",
                       subject.str(), options.damp);
+  made.pivots.resize(size_t(n));
+  for (int64_t j = 0; j < n; ++j) {
+    const double pivot = reversed[(n - 1 - j) * (n + 1)];
+    const bool isDead = !(gram[made.order[j] * (n + 1)] > 0);
+    made.pivots[j] = static_cast<float>(isDead ? options.damp * mean : pivot * pivot);
+  }
   made.feedback.resize(size_t(n * n));
   parallelFor((n + panel - 1) / panel, threads, [&](int64_t i) {
     invertColumns(reversed, n, i * panel, std::min((i + 1) * panel, n), made.feedback);

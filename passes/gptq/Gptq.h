@@ -27,6 +27,7 @@ struct GptqOptions {
   double damp = 0.01;   ///< share of the mean of H's diagonal that is added to it; > 0
   bool actOrder = true; ///< columns of large mean square first, not from left to right
   bool mse = true;      ///< scales by the weighted search of @mse, not from the largest magnitude
+  int beam = 128;       ///< candidates that the search of a tcq row keeps, 1 to 512
 };
 
 /// What an input's H says about rounding: shared by all sites that read the input.
@@ -46,17 +47,21 @@ public:
   const std::vector<float> &meanSquare() const { return diagonal; }
   /// For step j, the shares [j] of the errors of steps i < j to take off its weight.
   const float *shares(int64_t j) const { return feedback.data() + j * columns(); }
+  /// For each step, the weight [columns] of its squared error in (w - q) H (w - q)^T, once
+  /// errors are fed forward.
+  const std::vector<float> &errorWeights() const { return pivots; }
 
 private:
   std::vector<int32_t> order;
-  std::vector<float> diagonal, feedback;
+  std::vector<float> diagonal, feedback, pivots;
 };
 
 /// Reads rows [first, first + count) into out[count, columns]. Called from several threads.
 using GptqRows = llvm::function_ref<llvm::Error(int64_t first, int64_t count, float *out)>;
 
 /// Whether `format` has codes that roundGptq can choose: those whose scales stay as they are
-/// stored when codes change (Codec::storesCodes).
+/// stored when codes change (Codec::storesCodes), and the bits of tcq rows, for which the factor's
+/// steps must be in the order of columns.
 bool canRoundGptq(FormatId format);
 
 /// The `rows` rows of a weight in storage of `format` (canRoundGptq), one after the other, then the

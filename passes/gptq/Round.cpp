@@ -9,7 +9,7 @@
 #include "ir/Failure.h"
 #include "ir/codecs/Codec.h"
 #include "ir/codecs/Elements.h"
-#include "passes/gptq/Gptq.h"
+#include "passes/gptq/RowRounder.h"
 #include "passes/gptq/Wide.h"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ namespace {
 
 constexpr int64_t tileRows = 64, block = 128;
 
-QPLAN_GPTQ_WIDE void subtractProduct(float *out, const float *a, int64_t terms, const float *b,
+QPLAN_VECTOR_CLONES void subtractProduct(float *out, const float *a, int64_t terms, const float *b,
                                      int64_t stride, int64_t n) {
   subtractProductInline<float>(out, a, terms, b, stride, n);
 }
@@ -35,7 +35,7 @@ struct Grids {
 };
 
 /// Rounds one column of the tile as the encoder does: codes, and what was lost.
-QPLAN_GPTQ_WIDE void roundColumn(const float *weight, const Grids &grids, float highest,
+QPLAN_VECTOR_CLONES void roundColumn(const float *weight, const Grids &grids, float highest,
                                  uint8_t *codes, float *lost) {
   constexpr float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to even
   for (int64_t r = 0; r < tileRows; ++r) {
@@ -64,7 +64,7 @@ void roundElements(const FormatInfo &info, const float *weight, const Grids &gri
 }
 
 /// One tile of rows at a time; the memory is reused.
-class TileRounder {
+class TileRounder final : public RowRounder {
 public:
   TileRounder(const GptqFactor &factor, FormatId format, llvm::ArrayRef<float> side,
               const GptqOptions &options, llvm::StringRef subject)
@@ -74,7 +74,7 @@ public:
         codes(size_t(tileRows * columns)), rowCodes(size_t(columns)),
         lost(size_t(tileRows * block)) {}
 
-  llvm::Error round(int64_t first, int64_t count, GptqRows read, uint8_t *out) {
+  llvm::Error round(int64_t first, int64_t count, GptqRows read, uint8_t *out) override {
     if (auto error = read(first, count, values.data()))
       return error;
     if (auto error = chooseGrids(first, count, out))
@@ -181,7 +181,8 @@ static llvm::Expected<std::vector<float>> observeSide(FormatId format, int64_t r
 
 bool qplan::canRoundGptq(FormatId format) {
   const FormatInfo &info = formatInfo(format);
-  return codecFor(format).storesCodes() && info.isWeight && info.toleranceE5 != 0;
+  return (codecFor(format).storesCodes() || info.family == CodecFamily::Trellis) &&
+         info.isWeight && info.toleranceE5 != 0;
 }
 
 llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, FormatId format,
@@ -190,6 +191,10 @@ llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, 
                                                       llvm::StringRef subject) {
   if (!canRoundGptq(format))
     return defectError("gptq: {} has no codes to choose", formatName(format).str());
+  const bool isTrellis = formatInfo(format).family == CodecFamily::Trellis;
+  for (int64_t c = 0; isTrellis && c < factor.columns(); ++c)
+    if (factor.columnAt(c) != c)
+      return defectError("gptq: {} needs columns in their order", formatName(format).str());
   auto size = bytesFor(format, rows, factor.columns());
   if (!size)
     return size.takeError();
@@ -206,11 +211,15 @@ llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, 
   const int64_t tiles = (rows + tileRows - 1) / tileRows;
   std::atomic<int64_t> next{0};
   parallelFor(std::min<int64_t>(tiles, std::max(threads, 1u)), threads, [&](int64_t) {
-    TileRounder rounder(factor, format, *side, options, subject);
+    std::unique_ptr<RowRounder> rounder;
+    if (isTrellis)
+      rounder = makeTrellisRounder(factor, format, options, subject);
+    else
+      rounder = std::make_unique<TileRounder>(factor, format, *side, options, subject);
     for (int64_t tile; (tile = next++) < tiles;) {
       const int64_t first = tile * tileRows;
-      auto error = rounder.round(first, std::min(tileRows, rows - first), read,
-                                 out.data() + uint64_t(first) * rowSize);
+      auto error = rounder->round(first, std::min(tileRows, rows - first), read,
+                                  out.data() + uint64_t(first) * rowSize);
       if (!error)
         continue;
       std::lock_guard<std::mutex> lock(mutex);

@@ -8,19 +8,13 @@
 #ifndef QPLAN_PASSES_GPTQ_WIDE_H
 #define QPLAN_PASSES_GPTQ_WIDE_H
 
+#include "ir/codecs/VectorClones.h"
+
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <thread>
 #include <vector>
-
-// One copy for each width of vectors; the loader picks. A sanitizer runs before the loader may.
-#if defined(__x86_64__) && defined(__linux__) && !__has_feature(address_sanitizer)
-#define QPLAN_GPTQ_WIDE                                                                            \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define QPLAN_GPTQ_WIDE
-#endif
 
 namespace qplan::gptq {
 

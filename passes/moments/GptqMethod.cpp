@@ -13,8 +13,10 @@ using namespace qplan;
 namespace {
 
 GptqOptions optionsOf(const Treatment &treatment) {
-  return {treatment.parameter("damp"), treatment.parameter("actorder") != 0,
-          treatment.parameter("mse") != 0};
+  // The bits of a tcq row are in the order of columns.
+  const bool ordered = formatInfo(treatment.weight).family == CodecFamily::Trellis;
+  return {treatment.parameter("damp"), !ordered && treatment.parameter("actorder") != 0,
+          treatment.parameter("mse") != 0, int(treatment.parameter("beam"))};
 }
 
 class GptqRounder final : public MomentRounder {
@@ -39,7 +41,7 @@ public:
     if (canRoundGptq(treatment.weight))
       return llvm::Error::success();
     return usageError("gptq chooses codes whose scales are fixed, and those of {} are not; leave "
-                      "out @gptq, or choose int8, int4_g64, nvfp4 or another of these",
+                      "out @gptq, or choose int8, int4_g64, tcq4 or another of these",
                       formatName(treatment.weight).str());
   }
 

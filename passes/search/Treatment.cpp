@@ -39,7 +39,8 @@ const std::vector<MethodRow> &methods() {
       {Method::SmoothQuant, "smoothquant", {{"alpha", 0.5, 0.0, 1.0}}},
       {Method::Gptq,
        "gptq",
-       {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true}}},
+       {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
+        {"beam", 128, 1, 512}}},
   };
   return rows;
 }

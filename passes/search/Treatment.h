@@ -31,7 +31,7 @@ enum class Method {
   Mse,         ///< scales that minimise the squared error of the weights
   SmoothQuant, ///< column scales moved from activations into weights first; `alpha` in [0, 1]
   Gptq,        ///< codes that make up for each other's errors (passes/gptq/Gptq.h): `damp`;
-               ///< `actorder` and `mse` are 0 or 1
+               ///< `actorder` and `mse` are 0 or 1; tcq: `beam`
 };
 
 /// One treatment. Equal treatments have equal canonical text and conversely.

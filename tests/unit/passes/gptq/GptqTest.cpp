@@ -251,6 +251,32 @@ TEST(Gptq, IsRoundingToNearestForInputsThatAreIndependent) {
     }
 }
 
+TEST(Gptq, SearchesTcqRowsForTheSameObjective) {
+  Problem problem(70, 150, 400, 7);
+  GptqOptions ordered;
+  ordered.actOrder = false;
+  ordered.beam = 64;
+  GptqOptions narrow = ordered;
+  narrow.beam = 2;
+  for (const char *name : {"tcq2_4", "tcq4_5"}) {
+    FormatId format = named(name);
+    std::vector<uint8_t> rows = problem.solve(format, ordered);
+    double solved = problem.objective(problem.decoded(format, rows));
+    EXPECT_LT(solved, 0.7 * problem.objective(problem.decoded(format, problem.nearest(format, ordered))));
+    EXPECT_LT(solved, 0.8 * problem.objective(problem.decoded(format, problem.solve(format, narrow))));
+    EXPECT_EQ(rows, problem.solve(format, ordered, 3)) << "threads matter";
+  }
+  // As many bits as integers in groups, and about half their loss.
+  EXPECT_LT(problem.objective(problem.decoded(named("tcq4_5"), problem.solve(named("tcq4_5"), ordered))),
+            0.6 * problem.objective(problem.decoded(named("int4_g32"), problem.solve(named("int4_g32"), ordered))));
+  // The bits of a row are in the order of its columns.
+  auto factor = problem.factor(GptqOptions());
+  auto read = [](int64_t, int64_t, float *) { return llvm::Error::success(); };
+  auto refused = roundGptq(*factor, named("tcq4"), 1, read, GptqOptions(), 1, "w");
+  EXPECT_FALSE(bool(refused));
+  llvm::consumeError(refused.takeError());
+}
+
 TEST(Gptq, RoundsToNearestWhereNothingEnters) {
   Problem problem(20, 96, 1, 5);
   std::fill(problem.gram.begin(), problem.gram.end(), 0.0);

@@ -71,8 +71,8 @@ const QkBenchShape qkBenchShapes[] = {Q8_SHAPES(ROW_Q8) F32_SHAPES(ROW_F32)};
 const int64_t qkBenchShapeCount = sizeof(qkBenchShapes) / sizeof(qkBenchShapes[0]);
 
 /* 9 query heads, 3 key-value heads of 64, f16 cache; scale 1/8. */
-static const int64_t attentionParams[] = {0, 960, 9, 3, 64, 0, 1, QK_F16, 64, 0x3fc0000000000000,
-                                          0, 0};
+static const int64_t attentionParams[] = {0, 960, 9, 3, 64, 0, 1, QK_F16, 64, 0, 0, 0, 64,
+                                          0x3fc0000000000000, 0, 0, 256, 16, 0};
 void qk_bench_attention(const qplan_args_v1 *args, uint8_t *const *buffers,
                         const uint8_t *const *weights, int64_t index, int64_t count) {
   qk_attention(args, attentionParams, buffers, weights, index, count);

@@ -126,6 +126,7 @@ class RowInt<int number, int width>
 }
 class GroupInt<int number, int width, int group>
     : IntFormat<number, "Int" # width # "G" # group, "int" # width # "_g" # group, width> {
+  let isKv = !or(!eq(width, 4), !eq(width, 8));
   let summary = "signed " # width # "-bit integers, one f16 scale for " # group # " columns";
   let blockColumns = group;
   let groupColumns = group;
@@ -136,6 +137,7 @@ class GroupInt<int number, int width, int group>
 class AsymmetricInt<int number, int width, int group>
     : IntFormat<number, "Int" # width # "G" # group # "Asym",
                 "int" # width # "_g" # group # "_asym", width> {
+  let isKv = !eq(width, 4);
   let summary = "unsigned " # width # "-bit integers, one f16 scale and one " # width
                 # "-bit zero point for " # group # " columns";
   let blockColumns = group;
@@ -149,7 +151,9 @@ class AsymmetricInt<int number, int width, int group>
   let panelMin = 1;
 }
 defvar GroupSizes = [32, 64, 128];
-def Int8Format : RowInt<3, 8>;
+def Int8Format : RowInt<3, 8> {
+  let isKv = 1; // a row is what one head keeps of one token
+}
 def Int4Format : RowInt<4, 4>;
 foreach i = [0, 1, 2] in {
   defvar group = GroupSizes[i];
@@ -184,11 +188,13 @@ def Fp8E4M3Format : Fp8Format<17, "Fp8E4M3", "fp8_e4m3", ElementE4M3> {
   let summary = "f8E4M3FN, one f32 scale per output channel";
   let scale = "ScaleType::F32";
   let modelopt = "FP8_PER_CHANNEL_PER_TOKEN";
+  let isKv = 1;
 }
 def Fp8E4M3TensorFormat : Fp8Format<18, "Fp8E4M3Tensor", "fp8_e4m3_tensor", ElementE4M3> {
   let summary = "f8E4M3FN, one f32 scale per tensor";
   let side = "SideData::Scale";
   let isActivation = 1;
+  let isKv = 1;
   let modelopt = "FP8";
 }
 def Fp8E4M3TokenFormat : Fp8Format<19, "Fp8E4M3Token", "fp8_e4m3_token", ElementE4M3> {
@@ -422,6 +428,7 @@ def NvFp4Format : GridFormat<96, "NvFp4", "nvfp4", ElementE2M1, 16> {
   let scale = "ScaleType::E4M3";
   let side = "SideData::Scale";
   let isActivation = 1;
+  let isKv = 1;
   let compressedTensors = "nvfp4-pack-quantized";
   let modelopt = "NVFP4";
   let modeloptMilliBits = 4500;
@@ -477,6 +484,16 @@ foreach i = !range(!size(TrellisCenti)) in {
   defvar label = TrellisNames[i];
   def Tcq#label#Format : TrellisFormat<!add(TrellisFirst, i), "Tcq" # label, "tcq" # label,
                                       TrellisCenti[i], TrellisTolerances[i]>;
+}
+
+//===----------------------------------------------------------------------===//
+// Caches
+//===----------------------------------------------------------------------===//
+def Fp8E4M3HeadFormat : Fp8Format<114, "Fp8E4M3Head", "fp8_e4m3_head", ElementE4M3> {
+  let summary = "keys and values in f8E4M3FN, one f32 scale per head, fixed by calibration";
+  let side = "SideData::Scale";
+  let isWeight = 0;
+  let isKv = 1;
 }
 
 //===----------------------------------------------------------------------===//

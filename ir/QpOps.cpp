@@ -6,7 +6,9 @@
 
 #include "ir/Formats.h"
 #include "ir/QpDialect.h"
+#include "ir/packings/KvPages.h"
 
+#include <cmath>
 #include <mlir/IR/Builders.h>
 
 using namespace mlir;
@@ -30,6 +32,20 @@ LogicalResult verifyMatrix(Operation *op, Type weight, int64_t inputs, int64_t o
     return mismatch(op, "columns of the weight must be the width of the input", inputs, shape[1]);
   if (shape[0] != outputs)
     return mismatch(op, "rows of the weight must be the width of the result", outputs, shape[0]);
+  return success();
+}
+
+/// [attention-c4] `fixed`: whether the format takes scales from outside.
+LogicalResult verifyKvScales(AttentionOp op, ArrayRef<double> scales, bool fixed) {
+  if (!fixed)
+    return op.emitOpError() << "takes no scales: " << op.getKvFormat()
+                            << " finds its own when it stores";
+  if (scales.size() != 1 && scales.size() != op.getKvHeads())
+    return op.emitOpError() << "needs one scale, or one for each of the " << op.getKvHeads()
+                            << " heads, found " << scales.size();
+  for (double scale : scales)
+    if (!(float(scale) > 0) || !std::isfinite(float(scale)))
+      return op.emitOpError() << "scales must be positive numbers of f32, found " << scale;
   return success();
 }
 
@@ -121,6 +137,15 @@ LogicalResult AttentionOp::verify() {
   if (widthOf(getResult().getType()) != heads * dim)
     return mismatch(*this, "width of the result must be heads * head_dim", heads * dim,
                     widthOf(getResult().getType()));
+  auto format = qplan::parseFormat(getKvFormat()); // [attention-c3]
+  if (!format)
+    return emitOpError() << llvm::toString(format.takeError());
+  auto layout = qplan::kvLayoutFor(*format, dim);
+  if (!layout)
+    return emitOpError() << llvm::toString(layout.takeError());
+  for (auto scales : {getKeyScales(), getValueScales()}) // [attention-c4]
+    if (scales && failed(verifyKvScales(*this, *scales, layout->fixed != qplan::KvScales::None)))
+      return failure();
   return success();
 }
 

@@ -218,12 +218,21 @@ def Qp_AttentionOp : Qp_Op<"attention", [AllTypesMatch<["key", "value"]>]> {
     max(0, i - window + 1) .. i (window 0: all). Query head h reads key head
     h / (heads / kv_heads).
 
+    A vector (one head of one row of key or value) is a row of `kv_format`, encoded
+    by its codec with rule Max when it is stored. Formats whose scales are fixed
+    before a model runs take them from `key_scales` and `value_scales`, one for all
+    heads or one for each; 1.0 where they are absent.
+
     [attention-c1] widths are heads * head_dim and kv_heads * head_dim.
     [attention-c2] heads is a multiple of kv_heads.
+    [attention-c3] kv_format is a format of caches, and its blocks divide head_dim.
+    [attention-c4] scales are given for formats with fixed scales alone: one, or
+    kv_heads, each of them a positive f32 number.
   }];
   let arguments = (ins F32Tensor:$query, F32Tensor:$key, F32Tensor:$value, I64Attr:$layer, I64Attr:$heads,
                        I64Attr:$kv_heads, I64Attr:$head_dim, F64Attr:$scale, DefaultValuedAttr<I64Attr, "0">:$window,
-                       DefaultValuedAttr<F64Attr, "0.0">:$softcap, DefaultValuedAttr<StrAttr, "\"f32\"">:$kv_format);
+                       DefaultValuedAttr<F64Attr, "0.0">:$softcap, DefaultValuedAttr<StrAttr, "\"f32\"">:$kv_format,
+                       OptionalAttr<DenseF64ArrayAttr>:$key_scales, OptionalAttr<DenseF64ArrayAttr>:$value_scales);
   let results = (outs F32Tensor:$result);
   let assemblyFormat = "$query `,` $key `,` $value attr-dict `:` type($query) `,` type($key) `->` type($result)";
   let hasVerifier = 1;

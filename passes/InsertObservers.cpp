@@ -1,4 +1,8 @@
 //===- InsertObservers.cpp - watch the rows that enter each site ----------===//
+//
+// Sites, and the caches of keys and values: static scales of either come from here.
+//
+//===----------------------------------------------------------------------===//
 
 #include "passes/Passes.h"
 #include "passes/Sites.h"
@@ -26,6 +30,12 @@ struct InsertObserversPass : qplan::impl::InsertObserversBase<InsertObserversPas
       qp::ObserveOp::create(builder, site.op->getLoc(), input, site.name);
       ++observers;
     }
+    getOperation().walk([&](qp::AttentionOp op) {
+      OpBuilder builder(op);
+      qp::ObserveOp::create(builder, op.getLoc(), op.getKey(), keyCacheName(op));
+      qp::ObserveOp::create(builder, op.getLoc(), op.getValue(), valueCacheName(op));
+      observers += 2;
+    });
   }
 };
 } // namespace

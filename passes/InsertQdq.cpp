@@ -2,12 +2,14 @@
 //
 // Writes the QDQ form. Static activation scales are those of a checkpoint that has
 // them for the format; else they come from the statistics: the largest magnitude
-// that entered the site during calibration.
+// that entered the site, or the cache, during calibration.
 //
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
+#include "ir/codecs/Codec.h"
 #include "ir/models/StoredInput.h"
+#include "ir/packings/KvPages.h"
 #include "passes/PassInputs.h"
 #include "passes/InputFold.h"
 #include "passes/moments/MomentMethod.h"
@@ -56,6 +58,68 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
         return signalPassFailure();
       }
     }
+    bool noted = false;
+    WalkResult walked = getOperation().walk([&](qp::AttentionOp op) {
+      auto error = fixScales(op, noted);
+      if (!error)
+        return WalkResult::advance();
+      op.emitError() << llvm::toString(std::move(error));
+      return WalkResult::interrupt();
+    });
+    if (walked.wasInterrupted())
+      signalPassFailure();
+  }
+
+  /// Gives a cache its fixed scales, where its format has any. `noted`: whether the user
+  /// knows that they are 1.
+  llvm::Error fixScales(qp::AttentionOp op, bool &noted) {
+    FormatId format = llvm::cantFail(parseFormat(op.getKvFormat()));
+    KvScales fixed = kvScalesOf(format);
+    if (fixed == KvScales::None || op.getKeyScales())
+      return llvm::Error::success();
+    if (!inputs.statistics) {
+      if (fixed == KvScales::Head)
+        return usageError("--kv-cache {}: scales of heads come from calibration; give --calib TEXT, "
+                          "or --statistics with a file that exists, or take fp8",
+                          formatName(format).str());
+      if (!std::exchange(noted, true))
+        getOperation().emitRemark()
+            << "--kv-cache " << formatName(format)
+            << " is not calibrated: keys and values are stored at scale 1; --calib TEXT fits it";
+      return llvm::Error::success();
+    }
+    auto keys = cacheScales(keyCacheName(op), format, op.getKvHeads());
+    if (!keys)
+      return keys.takeError();
+    auto values = cacheScales(valueCacheName(op), format, op.getKvHeads());
+    if (!values)
+      return values.takeError();
+    op.setKeyScales(*keys);
+    op.setValueScales(*values);
+    ++caches;
+    return llvm::Error::success();
+  }
+
+  /// One scale, or one for each of `heads`, from the ranges observed as `name`.
+  llvm::Expected<std::vector<double>> cacheScales(const std::string &name, FormatId format,
+                                                  int64_t heads) {
+    auto found = inputs.statistics->sites.find(name);
+    if (found == inputs.statistics->sites.end())
+      return inputError("{}: the statistics do not hold it; make them again", name);
+    llvm::ArrayRef<float> absMax = found->second.absMax;
+    if (int64_t(absMax.size()) % heads != 0)
+      return inputError("{}: the statistics have {} columns, expected a multiple of {} heads; make "
+                        "them again",
+                        name, absMax.size(), heads);
+    size_t parts = kvScalesOf(format) == KvScales::Head ? size_t(heads) : 1;
+    size_t columns = absMax.size() / parts;
+    std::vector<double> scales;
+    for (size_t i = 0; i < parts; ++i) {
+      llvm::ArrayRef<float> part = absMax.slice(i * columns, columns);
+      float largest = *std::max_element(part.begin(), part.end());
+      scales.push_back(largest > 0 ? largest / scaleDivisor(format) : 1.0);
+    }
+    return scales;
   }
 
   llvm::Error apply(const Site &site, const Treatment &treatment) {

@@ -12,7 +12,8 @@ def InsertObservers : Pass<"qp-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watch the rows that enter each site";
   let description = [{
     Runs before calibration. Puts one `qp.observe` before every linear whose site
-    is in scope; linears that share an input share the observer of the first.
+    is in scope; linears that share an input share the observer of the first. Keys and
+    values are watched where they enter the cache (`layers.0.attn.k_cache`).
 
     Guarantees: numbers are not changed.
   }];
@@ -72,7 +73,10 @@ def InsertQdq : Pass<"qp-insert-qdq", "::mlir::ModuleOp"> {
     The weight of a site becomes dequantize(quantize(w)), its input
     dequantize(quantize(x)) when the treatment quantizes activations. A weight that
     the checkpoint stores in the wanted format already is left as it is. Inputs
-    quantized alike for several sites are quantized once.
+    quantized alike for several sites are quantized once. An attention op whose
+    cache needs fixed scales gets them from the statistics: largest magnitude that
+    entered it (of a head, where the format has a scale for each) over the format's
+    largest number. Without statistics per-tensor scales stay 1.0.
 
     Guarantees: the module is in QDQ form, which is the meaning of the plan.
   }];
@@ -82,7 +86,8 @@ def InsertQdq : Pass<"qp-insert-qdq", "::mlir::ModuleOp"> {
     Option<"checkpointPath", "checkpoint", "std::string", "\"\"", "Checkpoint that was smoothed, where the driver opened none">,
     Option<"blobFolder", "blobs", "std::string", "\"\"", "Folder of the factors">];
   let statistics = [Statistic<"weights", "weights", "Weights quantized">,
-                    Statistic<"activations", "activations", "Activations quantized">];
+                    Statistic<"activations", "activations", "Activations quantized">,
+                    Statistic<"caches", "caches", "Caches that were given scales">];
 }
 
 def Fuse : Pass<"qp-fuse", "::mlir::ModuleOp"> {

@@ -18,6 +18,14 @@ qp::WeightOp qplan::weightUnder(Value operand) {
   return operand.getDefiningOp<qp::WeightOp>();
 }
 
+std::string qplan::keyCacheName(qp::AttentionOp op) {
+  return fmt::format("layers.{}.attn.k_cache", int64_t(op.getLayer()));
+}
+
+std::string qplan::valueCacheName(qp::AttentionOp op) {
+  return fmt::format("layers.{}.attn.v_cache", int64_t(op.getLayer()));
+}
+
 Value Site::input() const {
   return isa<qp::EmbeddingOp>(op) ? Value() : op->getOperand(0);
 }

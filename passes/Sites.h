@@ -45,6 +45,11 @@ llvm::Expected<SiteScope> parseScope(llvm::StringRef text);
 /// The weight op under a weight operand: through a dequantize, if there is one.
 qp::WeightOp weightUnder(mlir::Value operand);
 
+/// Names under which statistics keep what enters the cache: "layers.3.attn.k_cache" and
+/// "layers.3.attn.v_cache", [kv_heads * head_dim] columns each.
+std::string keyCacheName(qp::AttentionOp op);
+std::string valueCacheName(qp::AttentionOp op);
+
 /// Attribute that carries the treatment's canonical text.
 inline constexpr llvm::StringLiteral treatmentAttr = "qp.treatment";
 

@@ -91,7 +91,7 @@ llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
 llvm::Error Compiler::calibrate() {
   if (options.calibration.empty()) {
     if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
-      return usageError("these treatments need calibration: give --calib TEXT, or --statistics "
+      return usageError("these treatments or this cache need calibration: give --calib TEXT, or --statistics "
                         "with a file that exists");
     auto read = readStatistics(options.statistics);
     if (!read)
@@ -130,6 +130,10 @@ llvm::Error Compiler::calibrate() {
       std::string &name = first.try_emplace(input, site.name).first->second;
       sharers.push_back({site.name, name});
     }
+  (*module)->walk([&](qp::AttentionOp op) {
+    for (const std::string &name : {keyCacheName(op), valueCacheName(op)})
+      sharers.push_back({name, name});
+  });
   auto observe = [](OpPassManager &manager) { manager.addPass(createInsertObservers()); };
   if (auto error = runPasses(**module, "observe", observe))
     return error;

@@ -13,6 +13,7 @@
 #include "codegen/plan/Passes.h"
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
+#include "ir/packings/KvPages.h"
 #include "qplan/runtime.h"
 
 #include <llvm/Support/FileSystem.h>
@@ -118,7 +119,26 @@ llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
   return dump(module, stage);
 }
 
+llvm::Error Compiler::chooseKvFormat() {
+  // Keys and values are kept exact in plans that are exact otherwise.
+  bool given = !options.quant.empty() || !options.recipe.empty() || !options.automatic.empty();
+  bool exact = options.quant == "f32" || (!given && !source->gguf());
+  kvFormat = exact ? FormatId::F32 : FormatId::F16;
+  if (options.kvCache.empty())
+    return llvm::Error::success();
+  auto format = parseKvFormat(options.kvCache);
+  if (!format)
+    return usageError("--kv-cache: {}", llvm::toString(format.takeError()));
+  kvFormat = *format;
+  return llvm::Error::success();
+}
+
 bool Compiler::needsStatistics() const {
+  // A cache without ranges has scales of 1, but heads have none to share.
+  bool given = !options.calibration.empty() || !options.statistics.empty();
+  if (KvScales fixed = kvScalesOf(kvFormat);
+      fixed == KvScales::Head || (fixed == KvScales::Tensor && given))
+    return true;
   if (!options.automatic.empty())
     return true;
   // A quantized checkpoint may have static scales; then a text is only read when one is given.
@@ -187,6 +207,8 @@ llvm::Expected<std::string> Compiler::run(EmitStage stage) {
       return std::move(error);
     recipe = std::move(*read);
   }
+  if (auto error = chooseKvFormat())
+    return std::move(error);
   if (needsStatistics())
     if (auto error = calibrate())
       return std::move(error);
@@ -194,10 +216,7 @@ llvm::Expected<std::string> Compiler::run(EmitStage stage) {
     if (auto error = choose())
       return std::move(error);
 
-  // Keys and values are kept exact in plans that are exact otherwise.
-  bool exact = options.quant == "f32" || (options.quant.empty() && !recipe && !source->gguf());
-  std::string kvFormat = !options.kvCache.empty() ? options.kvCache : exact ? "f32" : "f16";
-  auto module = import(kvFormat);
+  auto module = import(formatName(kvFormat));
   if (!module)
     return module.takeError();
   auto print = [&](ModuleOp op) {

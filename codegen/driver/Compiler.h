@@ -89,6 +89,8 @@ private:
   llvm::Error dump(mlir::ModuleOp module, llvm::StringRef stage);
   /// Whether any wanted treatment needs to know what enters sites.
   bool needsStatistics() const;
+  /// Resolves --kv-cache, or what fits the plan without it. The error (usage) names the option.
+  llvm::Error chooseKvFormat();
 
   CompileOptions options;
   ProgressSink progress;
@@ -100,6 +102,7 @@ private:
   Target chosenTarget;
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
+  FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;
   bool importNoted = false; ///< what the import had to say was said
 };

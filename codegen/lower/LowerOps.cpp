@@ -6,7 +6,10 @@
 
 #include "codegen/lower/PlanLowering.h"
 
+#include "ir/packings/KvPages.h"
+
 #include <fmt/format.h>
+#include <llvm/Support/MathExtras.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -325,20 +328,31 @@ LogicalResult PlanLowering::lowerAttention(qp::AttentionOp op) {
   Place q = placeOf(op.getQuery()), k = placeOf(op.getKey()), v = placeOf(op.getValue());
   if (k.buffer != v.buffer)
     return op.emitOpError("needs key and value in one buffer");
-  auto kv = parseFormat(op.getKvFormat());
-  if (!kv)
-    return op.emitOpError() << llvm::toString(kv.takeError());
+  FormatId format = llvm::cantFail(parseFormat(op.getKvFormat()));
+  KvLayout layout = llvm::cantFail(kvLayoutFor(format, op.getHeadDim()));
+  SmallVector<std::string> scales;
+  if (layout.fixed != KvScales::None) {
+    SmallVector<double> values;
+    for (auto given : {op.getKeyScales(), op.getValueScales()})
+      for (int64_t h = 0; h < int64_t(op.getKvHeads()); ++h)
+        values.push_back(!given ? 1.0 : given->size() == 1 ? given->front() : (*given)[h]);
+    scales.push_back(writer->constant(values, op.getLoc()));
+  }
   auto layers = model.getAs<IntegerAttr>("layers").getInt();
   SmallVector<Param> cache = {writer->whole("kvHeads", op.getKvHeads()),
                               writer->whole("headDim", op.getHeadDim()),
                               writer->whole("layer", op.getLayer()),
                               writer->whole("layers", layers),
-                              writer->whole("kvElement", int64_t(formatInfo(*kv).panel)),
+                              writer->whole("kvElement", layout.element),
+                              writer->whole("kvGroup", layout.group),
+                              writer->whole("kvScale", int64_t(layout.scale)),
+                              writer->whole("kvZero", layout.zero),
+                              writer->whole("kvFixed", !scales.empty()),
                               writer->whole("pageTokens", sizes.pageTokens)};
   SmallVector<Param> store = cache;
   llvm::append_values(store, writer->whole("column", k.column), writer->whole("vColumn", v.column),
                       writer->whole("ld", k.stride));
-  writer->launch("kv_store", {k.buffer}, {}, store, {0}, {}, op.getLoc());
+  writer->launch("kv_store", {k.buffer}, scales, store, {0}, {}, op.getLoc());
   Place out = placeFor(op.getResult(), 0);
   SmallVector<Param> attend = cache;
   llvm::append_values(attend, writer->whole("column", q.column), writer->whole("ld", q.stride),
@@ -346,7 +360,19 @@ LogicalResult PlanLowering::lowerAttention(qp::AttentionOp op) {
                       writer->real("scale", op.getScale().convertToDouble()),
                       writer->whole("window", op.getWindow()),
                       writer->real("softcap", op.getSoftcap().convertToDouble()));
-  writer->launch("attention", {q.buffer, out.buffer}, {}, attend, {0}, {1}, op.getLoc());
+  // Stretches long enough to be worth an item, and few enough that their states are small.
+  constexpr int64_t shortestStretch = 128, mostStretches = 32, splitRows = 8;
+  int64_t context = model.getAs<IntegerAttr>("context").getInt();
+  int64_t stretch = std::max<int64_t>(
+      shortestStretch, llvm::alignTo(llvm::divideCeil(context, mostStretches), 64));
+  int64_t splits = llvm::divideCeil(context, stretch);
+  int64_t stateBytes = (llvm::alignTo(op.getHeadDim(), 16) + 16) * 4;
+  llvm::append_values(attend, writer->whole("splitKeys", stretch), writer->whole("splits", splits),
+                      writer->whole("splitRows", splitRows));
+  std::string states = writer->buffer(0, splitRows * int64_t(op.getHeads()) * splits * stateBytes);
+  writer->launch("attention", {q.buffer, out.buffer, states}, scales, attend, {0}, {1, 2},
+                 op.getLoc());
+  writer->launch("attention_merge", {states, out.buffer}, {}, attend, {0, 1}, {0, 1}, op.getLoc());
   places[op.getResult()] = out;
   return success();
 }
@@ -467,10 +493,8 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
 }
 
 LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
-  auto in = wholeRows(op.getInput());
-  if (failed(in))
-    return failure();
-  int64_t columns = in->stride;
+  Place in = placeOf(op.getInput());
+  int64_t columns = qp::widthOf(op.getInput().getType());
   // f32 absmax, f64 sums of |x| and x^2; or f64 sums of x x^T. Then an i64 count: see
   // `observe` in Kernels.inc.
   bool gram = op.getGram();
@@ -483,9 +507,10 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   if (gram)
     entry.set("gram", ops.getUnitAttr());
   observers.push_back(entry.getDictionary(ops.getContext()));
-  writer->launch("observe", {in->buffer}, {},
-                 {writer->whole("K", columns), writer->whole("offset", statisticsBytes),
-                  writer->whole("kind", gram), writer->whole("rows", in->rows)},
+  writer->launch("observe", {in.buffer}, {},
+                 {writer->whole("K", columns), writer->whole("ld", in.stride),
+                  writer->whole("column", in.column), writer->whole("offset", statisticsBytes),
+                  writer->whole("kind", gram), writer->whole("rows", in.rows)},
                  {0}, {}, op.getLoc());
   statisticsBytes += (bytes + 63) / 64 * 64;
   return success();

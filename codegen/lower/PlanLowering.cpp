@@ -2,7 +2,7 @@
 
 #include "codegen/lower/PlanLowering.h"
 
-#include "ir/packings/Panel16.h"
+#include "ir/packings/KvPages.h"
 
 #include <fmt/format.h>
 #include <llvm/ADT/TypeSwitch.h>
@@ -26,16 +26,14 @@ LogicalResult PlanLowering::run() {
       return module.emitError() << "the module attribute `qp.model` lacks the text `" << key << "`";
   auto number = [&](StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   StringRef kvFormat = model.getAs<StringAttr>("kv_format").getValue();
-  auto kv = parseFormat(kvFormat);
-  if (!kv)
+  if (auto kv = parseFormat(kvFormat); !kv)
     return module.emitError() << llvm::toString(kv.takeError());
-  int64_t kvColumns = 0; // of keys and values of all layers, for one position
-  int64_t layers = 0;
+  uint64_t kvBytes = 0; // of keys and values of all layers, for one position
   function.walk([&](qp::AttentionOp op) {
-    kvColumns += 2 * int64_t(op.getKvHeads() * op.getHeadDim());
-    ++layers;
+    auto format = llvm::cantFail(parseFormat(op.getKvFormat()));
+    uint64_t vector = llvm::cantFail(kvLayoutFor(format, op.getHeadDim())).bytes;
+    kvBytes += 2 * op.getKvHeads() * vector;
   });
-  int64_t elementBytes = formatInfo(*kv).elementBits / 8;
   OpBuilder builder(module.getContext());
   auto attr = [&](StringRef name, int64_t value) {
     return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
@@ -47,7 +45,7 @@ LogicalResult PlanLowering::run() {
       attr("max_context", context),
       attr("max_tokens", std::min(sizes.maxTokens, context)),
       attr("kv_page_tokens", sizes.pageTokens),
-      attr("kv_page_bytes", std::max<int64_t>(64, sizes.pageTokens * kvColumns * elementBytes)),
+      attr("kv_page_bytes", std::max<int64_t>(64, sizes.pageTokens * kvBytes)),
       builder.getNamedAttr("kv_format", builder.getStringAttr(kvFormat)),
   };
   writer.emplace(module, model.getAs<StringAttr>("name").getValue(), attributes);
@@ -93,7 +91,13 @@ LogicalResult PlanLowering::lower(Operation *op) {
 //===----------------------------------------------------------------------===//
 
 Value PlanLowering::rootOf(Value value) {
-  while (value.hasOneUse()) {
+  // Observers read where a value lies, wherever that is.
+  auto isReadOnce = [](Value v) {
+    return llvm::count_if(v.getUsers(), [](Operation *user) {
+             return !isa<qp::ObserveOp>(user);
+           }) == 1;
+  };
+  while (isReadOnce(value)) {
     Operation *op = value.getDefiningOp();
     if (isa_and_nonnull<qp::RopeOp, qp::RmsNormOp>(op) &&
         !isa<qp::PackedType>(value.getType()))

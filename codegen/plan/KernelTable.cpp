@@ -31,7 +31,7 @@ bool isFloat(llvm::StringRef kernel, llvm::StringRef name) {
                           "value"}, name))
     return true;
   // In the linears `scale` is the type of the weights' scales, an enumeration.
-  return name == "scale" && llvm::is_contained({"rope_table", "attention", "binary"}, kernel);
+  return name == "scale" && llvm::is_contained({"rope_table", "attention", "attention_merge", "binary"}, kernel);
 }
 
 bool isAtRunTime(llvm::StringRef kernel, llvm::StringRef name) {

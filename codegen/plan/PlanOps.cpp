@@ -210,7 +210,7 @@ LogicalResult LaunchOp::verify() {
   unsigned optionalBuffers = logits && logits.getInt() == 1
                                  ? kernel->buffers
                                  : switchedOff(getParams(), {"hasResidual"});
-  unsigned optionalWeights = switchedOff(getParams(), {"hasBias", "hasBeta", "hasSmooth"});
+  unsigned optionalWeights = switchedOff(getParams(), {"hasBias", "hasBeta", "hasSmooth", "kvFixed"});
   if (failed(verifyParams(*this, *kernel)) ||
       failed(verifyCount(*this, *kernel, "buffers", getBuffers().size(), kernel->buffers,
                          optionalBuffers)) ||

@@ -126,7 +126,7 @@ def Plan_LaunchOp : Plan_Op<"launch", [HasParent<"ProgramOp">,
     - [launch-c1] the kernel is one of Kernels.inc;
     - [launch-c2] the numbers of buffers and weights are the kernel's; trailing
       operands that a flag in `params` switches off (`hasResidual`, `hasBias`,
-      `hasBeta`, `hasSmooth` = 0; `toLogits` = 1) may be left out and are null;
+      `hasBeta`, `hasSmooth`, `kvFixed` = 0; `toLogits` = 1) may be left out and are null;
     - [launch-c3] `params` has exactly the kernel's parameters, each i64 or f64;
     - [launch-c4] `reads` and `writes` cover all buffers and hold valid indices;
     - [launch-c5] the symbols are buffers and weights of the same program.

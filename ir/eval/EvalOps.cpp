@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/eval/Evaluator.h"
+#include "ir/packings/KvPages.h"
 
 #include <cmath>
 #include <numbers>
@@ -229,25 +230,40 @@ llvm::Error Evaluator::eval(qp::RopeOp op) {
   return define(op, op.getResult(), std::move(y));
 }
 
+/// x [T, kv_heads * head_dim] as the cache returns it: each head of each row is a row of the
+/// format. `scales`: one, or one for each head; absent: 1.
+llvm::Expected<Rows> Evaluator::cached(qp::AttentionOp op, const Rows &x, FormatId format,
+                                       std::optional<llvm::ArrayRef<double>> scales) {
+  int64_t dim = op.getHeadDim(), heads = op.getKvHeads();
+  if (auto error = expect(op, "columns of key and value", heads * dim, x.columns))
+    return std::move(error);
+  bool fixed = kvScalesOf(format) != KvScales::None;
+  Rows result(x.rows, x.columns);
+  for (int64_t h = 0; h < heads; ++h) {
+    std::optional<double> scale;
+    if (fixed)
+      scale = !scales ? 1.0 : (*scales)[scales->size() == 1 ? 0 : size_t(h)];
+    Rows head = build(x.rows, dim, [&](auto r, auto c) { return x.row(r)[h * dim + c]; });
+    auto stored = rounded(op, head, format, ScaleRule::Max, scale, /*isWeight=*/false);
+    if (!stored)
+      return stored.takeError();
+    for (int64_t r = 0; r < x.rows; ++r)
+      std::copy_n(stored->row(r), dim, result.row(r) + h * dim);
+  }
+  return result;
+}
+
 /// q [T, heads * head_dim], k and v [T, kv_heads * head_dim], k and v rounded to kv_format.
 /// For each row i of a sequence and head h, over the keys j of its sequence that it sees:
 ///   s[j] = scale * q[i, h] . k[j, h / sharing], or softcap * tanh(that / softcap)
 ///   y[i, h] = sum over j of softmax(s)[j] * v[j, h / sharing]
 llvm::Error Evaluator::eval(qp::AttentionOp op) {
   const Rows &q = in(op.getQuery());
-  auto format = parseFormat(op.getKvFormat());
-  if (!format)
-    return format.takeError();
-  if (!formatInfo(*format).isKv)
-    return evalError(op, "has the kv_format `{}`, expected f32, f16 or bf16",
-                     op.getKvFormat().str());
-  auto stored = [&](Value value) {
-    return rounded(op, in(value), *format, ScaleRule::Max, std::nullopt, /*isWeight=*/false);
-  };
-  auto k = stored(op.getKey());
+  FormatId format = llvm::cantFail(parseFormat(op.getKvFormat()));
+  auto k = cached(op, in(op.getKey()), format, op.getKeyScales());
   if (!k)
     return k.takeError();
-  auto v = stored(op.getValue());
+  auto v = cached(op, in(op.getValue()), format, op.getValueScales());
   if (!v)
     return v.takeError();
   for (int64_t rows : {q.rows, k->rows, v->rows})

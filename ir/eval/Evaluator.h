@@ -74,6 +74,9 @@ private:
   /// A per-tensor format takes `scale`, or of a weight the scale that its values ask for.
   llvm::Expected<Rows> rounded(mlir::Operation *op, const Rows &rows, FormatId format,
                                ScaleRule rule, std::optional<double> scale, bool isWeight);
+  /// What the cache of `op` returns for the keys or values `x`.
+  llvm::Expected<Rows> cached(qp::AttentionOp op, const Rows &x, FormatId format,
+                              std::optional<llvm::ArrayRef<double>> scales);
 
   WeightStore &weights;
   const EvalOptions &options;

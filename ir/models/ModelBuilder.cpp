@@ -6,6 +6,7 @@
 #include "ir/import/Gguf.h"
 #include "ir/models/Architecture.h"
 #include "ir/models/StoredInput.h"
+#include "ir/packings/KvPages.h"
 #include "ir/weights/WeightStore.h"
 
 #include <mlir/Dialect/Func/IR/FuncOps.h>
@@ -374,7 +375,8 @@ Value ModelBuilder::attention(Value q, Value k, Value v, const AttentionShape &s
       builder.getI64IntegerAttr(shape.layer), builder.getI64IntegerAttr(shape.heads),
       builder.getI64IntegerAttr(shape.kvHeads), builder.getI64IntegerAttr(shape.headDim),
       builder.getF64FloatAttr(shape.scale), builder.getI64IntegerAttr(shape.window),
-      builder.getF64FloatAttr(shape.softcap), builder.getStringAttr(options.kvFormat));
+      builder.getF64FloatAttr(shape.softcap), builder.getStringAttr(options.kvFormat),
+      /*key_scales=*/DenseF64ArrayAttr(), /*value_scales=*/DenseF64ArrayAttr());
 }
 
 Value ModelBuilder::add(Value lhs, Value rhs, double scale) {
@@ -473,6 +475,12 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::take() {
     return usageError("--context {}: the model has {} positions; choose at most that", context,
                       maxPositions);
   auto function = cast<func::FuncOp>(module->lookupSymbol("forward"));
+  auto kvFormat = parseKvFormat(options.kvFormat);
+  if (!kvFormat)
+    return kvFormat.takeError();
+  for (auto attention : function.getOps<qp::AttentionOp>())
+    if (auto layout = kvLayoutFor(*kvFormat, attention.getHeadDim()); !layout)
+      return layout.takeError();
   Type result = qp::rowsType(builder.getContext(), vocabulary);
   function.setFunctionType(builder.getFunctionType(tokenIds.getType(), result));
 

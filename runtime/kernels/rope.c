@@ -1,8 +1,8 @@
-/*===- rope.c - rotary positions and the key-value pages ------------------===//
+/*===- rope.c - rotary positions -------------------------------------------===//
  *
  * The angles are made once for each pass and shared by all layers. They are
  * reduced in f64, so that the last positions of a long context are as exact as
- * the first. kv_store converts the new keys and values to the cache's element.
+ * the first.
  *===----------------------------------------------------------------------===*/
 #include "vmath.h"
 
@@ -73,35 +73,3 @@ QK_KERNEL(rope) {
   }
 }
 QK_TASKS(rope) { return qkRowTasks(args->tokens, params[0] * params[2], threads); }
-
-QK_INLINE void storeElements(uint8_t *to, const float *from, int64_t n, int64_t element) {
-  for (int64_t k = 0; k < n; k += 16) {
-    v16f v = vloadn(from + k, n - k);
-    if (element == QK_F32) {
-      vstoren((float *)to + k, v, n - k);
-      continue;
-    }
-    v16us bits = element == QK_F16 ? vtohalf(v) : vtobf16(v);
-    __builtin_memcpy(to + k * 2, &bits, n - k >= 16 ? 32 : (unsigned long)(n - k) * 2);
-  }
-}
-
-QK_KERNEL(kv_store) {
-  int64_t ld = params[2], kvHeads = params[3], headDim = params[4], layer = params[5];
-  int64_t element = params[7], pageTokens = params[8];
-  int64_t bytes = headDim * (element == QK_F32 ? 4 : 2);
-  QkRange rows = qkPart(args->tokens, index, count);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const qplan_sequence_v1 *sequence = &args->sequence[args->row_sequence[row]];
-    int64_t position = args->positions[row];
-    uint8_t *page = (uint8_t *)sequence->pages[position / pageTokens];
-    QK_UNROLL for (int64_t part = 0; part < 2; ++part) {
-      const float *from = (const float *)buffers[0] + row * ld + params[part];
-      QK_NOUNROLL for (int64_t head = 0; head < kvHeads; ++head) {
-        int64_t slot = ((layer * 2 + part) * kvHeads + head) * pageTokens + position % pageTokens;
-        storeElements(page + slot * bytes, from + head * headDim, headDim, element);
-      }
-    }
-  }
-}
-QK_TASKS(kv_store) { return qkRowTasks(args->tokens, params[3] * params[4] * 2, threads); }

@@ -64,3 +64,45 @@ func.func @no_experts(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>) {
   %y = "qp.expert_linear"(%x, %r) <{site = "e"}> : (tensor<?x64xf32>, tensor<?x2xi32>) -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+// [attention-c3]
+func.func @cache_format(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
+  // expected-error @+1 {{keys and values cannot be cached in "q4_K"; choose one of int4, fp8, fp8_head, f32, f16, bf16, int8}}
+  %y = qp.attention %q, %k, %k {layer = 0 : i64, heads = 4 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, scale = 1.0 : f64, kv_format = "q4_K"} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @unknown_cache_format(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
+  // expected-error @+1 {{unknown format "int9"}}
+  %y = qp.attention %q, %k, %k {layer = 0 : i64, heads = 4 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, scale = 1.0 : f64, kv_format = "int9"} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// [attention-c4]
+func.func @scales_of_dynamic_format(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
+  // expected-error @+1 {{takes no scales: int8 finds its own when it stores}}
+  %y = qp.attention %q, %k, %k {layer = 0 : i64, heads = 4 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, scale = 1.0 : f64, kv_format = "int8", key_scales = array<f64: 1.0>} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @number_of_scales(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
+  // expected-error @+1 {{needs one scale, or one for each of the 2 heads, found 3}}
+  %y = qp.attention %q, %k, %k {layer = 0 : i64, heads = 4 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, scale = 1.0 : f64, kv_format = "fp8_e4m3_head", value_scales = array<f64: 1.0, 1.0, 1.0>} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @scale_zero(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
+  // expected-error @+1 {{scales must be positive numbers of f32, found 0.000000e+00}}
+  %y = qp.attention %q, %k, %k {layer = 0 : i64, heads = 4 : i64, kv_heads = 2 : i64, head_dim = 8 : i64, scale = 1.0 : f64, kv_format = "fp8_e4m3_tensor", key_scales = array<f64: 0.0>} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x32xf32>
+  return
+}

@@ -18,10 +18,12 @@ plan.program @p attributes {vocabulary = 96 : i64, hidden = 64 : i64, max_contex
     rotary = 16 : i64, column = 0 : i64, ld = 64 : i64, style = 0 : i64} reads [0, 1] writes [0]
   plan.launch "kv_store" (@x) weights() params {column = 16 : i64, vColumn = 32 : i64,
     ld = 64 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 0 : i64, layers = 2 : i64,
-    kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+    kvElement = 0 : i64, kvGroup = 16 : i64, kvScale = 0 : i64,
+        kvZero = 0 : i64, kvFixed = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
   plan.launch "kv_store" (@x) weights() params {column = 16 : i64, vColumn = 32 : i64,
     ld = 64 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 1 : i64, layers = 2 : i64,
-    kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+    kvElement = 0 : i64, kvGroup = 16 : i64, kvScale = 0 : i64,
+        kvZero = 0 : i64, kvFixed = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
 }
 
 // CHECK-DAG: llvm.func @qk_rope(!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64)

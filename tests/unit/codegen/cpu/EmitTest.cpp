@@ -163,10 +163,12 @@ const char *layersPlan = R"(
         multiplier = 1.0 : f64} reads [] writes [0]
     plan.launch "kv_store" (@x) weights() params {column = 0 : i64, vColumn = 16 : i64,
         ld = 32 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 0 : i64, layers = 2 : i64,
-        kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+        kvElement = 0 : i64, kvGroup = 16 : i64, kvScale = 0 : i64,
+        kvZero = 0 : i64, kvFixed = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
     plan.launch "kv_store" (@x) weights() params {column = 0 : i64, vColumn = 16 : i64,
         ld = 32 : i64, kvHeads = 1 : i64, headDim = 16 : i64, layer = 1 : i64, layers = 2 : i64,
-        kvElement = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
+        kvElement = 0 : i64, kvGroup = 16 : i64, kvScale = 0 : i64,
+        kvZero = 0 : i64, kvFixed = 0 : i64, pageTokens = 16 : i64} reads [0] writes []
   }
 )";
 

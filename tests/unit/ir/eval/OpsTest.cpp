@@ -159,6 +159,26 @@ TEST_F(EvalOps, KeysAndValuesAreRoundedToTheFormatOfTheCache) {
   EXPECT_EQ(values(body, {{0}}), Floats({1, 1, 1, 1}));
 }
 
+TEST_F(EvalOps, CachedVectorsAreRowsOfTheirHead) {
+  // The value of the one key that is seen comes back: 2 heads of 2 columns in `format`.
+  auto cached = [&](const std::string &format, const std::string &scales) {
+    return values(rows({127, 1.4f, 0.5f, -2}) +
+                      "%y = qp.attention %x, %x, %x {layer = 0 : i64, heads = 2 : i64, kv_heads = 2 "
+                      ": i64, head_dim = 2 : i64, scale = 1.0 : f64, kv_format = \"" +
+                      format + "\"" + scales +
+                      "} : tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x4xf32>\n" + returnY,
+                  {{0}});
+  };
+  // Each head has its own scale: 1, and 2 / 127.
+  float step = 2.0f / 127;
+  EXPECT_EQ(cached("int8", ""), Floats({127, 1, step * 32, step * -127}));
+  // f8E4M3FN has 4 significant bits: 127 is 128, and 1.4 is 1.375.
+  EXPECT_EQ(cached("fp8_e4m3_tensor", ""), Floats({128, 1.375f, 0.5f, -2}));
+  // Beyond 448 scales a value saturates.
+  EXPECT_EQ(cached("fp8_e4m3_head", ", value_scales = array<f64: 0.25, 1.0>"),
+            Floats({112, 1.375f, 0.5f, -2}));
+}
+
 TEST_F(EvalOps, IdsOutsideTheTableAreRefused) {
   EXPECT_EQ(messageOf(eval(rows({1, 2, 3, 4}) + returnX, {{0, 1}})).substr(0, 4), "loc(");
   EXPECT_NE(messageOf(eval(rows({1, 2, 3, 4}) + returnX, {{0, 1}}))

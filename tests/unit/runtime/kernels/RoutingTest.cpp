@@ -80,7 +80,7 @@ KERNEL_TEST(Observe, AddsColumnStatisticsOfEveryCall) {
   Memory in(input), memory(at(sumsAt + K * 16 + 8));
   Launch launch("observe", T);
   launch.args.statistics = memory.data();
-  launch.params = {{"K", K}, {"offset", before}};
+  launch.params = {{"K", K}, {"ld", K}, {"offset", before}};
   launch.buffers = {&in};
   launch.run(level, {&memory});
   launch.run(level, {&memory}); // a second batch adds to the first
@@ -107,19 +107,19 @@ KERNEL_TEST(Observe, AddsColumnStatisticsOfEveryCall) {
 
 KERNEL_TEST(Observe, AddsTheGramMatrix) {
   Random random(4);
-  int64_t T = 7, K = 35;
-  std::vector<float> input = random.floats(T * K);
+  int64_t T = 7, K = 35, ld = 40, column = 3;
+  std::vector<float> input = random.floats(T * ld);
   Memory in(input), memory(at(K * K * 8 + 8));
   Launch launch("observe", T);
   launch.args.statistics = memory.data();
-  launch.params = {{"K", K}, {"kind", 1}};
+  launch.params = {{"K", K}, {"ld", ld}, {"column", column}, {"kind", 1}};
   launch.buffers = {&in};
   launch.run(level, {&memory});
   for (int64_t i = 0; i < K; ++i)
     for (int64_t j = 0; j < K; ++j) {
       double want = 0;
       for (int64_t r = 0; r < T; ++r)
-        want += static_cast<double>(input[at(r * K + i)]) * input[at(r * K + j)];
+        want += static_cast<double>(input[at(r * ld + column + i)]) * input[at(r * ld + column + j)];
       EXPECT_DOUBLE_EQ(memory.as<double>()[i * K + j], want);
     }
   EXPECT_EQ(memory.as<int64_t>()[K * K], T);
@@ -128,7 +128,7 @@ KERNEL_TEST(Observe, AddsTheGramMatrix) {
 KERNEL_TEST(Observe, DoesNothingWithoutStatistics) {
   Memory in(std::vector<float>(16, 1.0f));
   Launch launch("observe", 1);
-  launch.params = {{"K", 16}};
+  launch.params = {{"K", 16}, {"ld", 16}};
   launch.buffers = {&in};
   launch.run(level);
 }

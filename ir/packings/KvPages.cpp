@@ -1,0 +1,74 @@
+//===- KvPages.cpp - sizes of cached keys and values ----------------------===//
+//
+// See KvPages.h; the bytes themselves are written by runtime/kernels/kv_store.c.
+//
+//===----------------------------------------------------------------------===//
+#include "ir/packings/KvPages.h"
+#include "ir/Failure.h"
+#include <algorithm>
+
+namespace qplan {
+namespace {
+
+/// What users write for formats with long names. int4 is the one that lost least at about
+/// four bits (bench/record, kv-cache).
+struct Alias {
+  const char *name;
+  FormatId format;
+};
+constexpr Alias aliases[] = {{"int4", FormatId::Int4G32Asym},
+                             {"fp8", FormatId::Fp8E4M3Tensor},
+                             {"fp8_head", FormatId::Fp8E4M3Head}};
+
+std::string kvNames() {
+  std::string text;
+  for (const Alias &alias : aliases)
+    text += std::string(alias.name) + ", ";
+  for (const FormatInfo &info : allFormats())
+    if (info.isKv)
+      text += std::string(info.name) + ", ";
+  text.resize(text.size() - 2);
+  return text;
+}
+
+} // namespace
+
+llvm::Expected<FormatId> parseKvFormat(llvm::StringRef name) {
+  for (const Alias &alias : aliases)
+    if (name == alias.name)
+      return alias.format;
+  for (const FormatInfo &info : allFormats())
+    if (info.isKv && name == info.name)
+      return info.id;
+  return usageError("keys and values cannot be cached in \"{}\"; choose one of {}",
+                    name.take_front(80).str(), kvNames());
+}
+
+KvScales kvScalesOf(FormatId format) {
+  if (format == FormatId::Fp8E4M3Head)
+    return KvScales::Head;
+  return formatInfo(format).isPerTensor() ? KvScales::Tensor : KvScales::None;
+}
+
+llvm::Expected<KvLayout> kvLayoutFor(FormatId format, int64_t headDim) {
+  const FormatInfo &info = formatInfo(format);
+  if (!info.isKv)
+    return parseKvFormat(info.name).takeError();
+  if (auto bytes = rowBytes(format, headDim); !bytes)
+    return usageError("keys and values of {} columns a head cannot be cached in {}: {}", headDim,
+                      info.name, llvm::toString(bytes.takeError()));
+  KvLayout layout;
+  layout.element = int64_t(info.panel);
+  layout.group = info.groupColumns ? std::min<int64_t>(info.groupColumns, headDim) : headDim;
+  layout.scale = info.scale;
+  layout.zero = info.zero == ZeroPoint::Integer;
+  layout.fixed = kvScalesOf(format);
+  const uint64_t groups = (headDim + layout.group - 1) / layout.group;
+  // Four-bit codes come 32 columns at a time.
+  const uint64_t columns = info.elementBits == 4 ? (headDim + 31) / 32 * 32 : headDim;
+  layout.bytes = columns * info.elementBits / 8 + groups * sizeOfScale(info.scale) +
+                 (layout.zero ? (groups + 1) / 2 : 0);
+  return layout;
+}
+
+} // namespace qplan

@@ -35,9 +35,13 @@ struct QkBenchShape {
 };
 extern const QkBenchShape qkBenchShapes[];
 extern const int64_t qkBenchShapeCount;
-void qk_bench_attention(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t,
-                        int64_t);
-int64_t qk_bench_attention_tasks(const qplan_args_v1 *, int64_t);
+struct QkBenchCache {
+  const char *name;
+  int64_t vectorBytes;
+  void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
+};
+extern const QkBenchCache qkBenchCaches[];
+extern const int64_t qkBenchCacheCount;
 /// Multiply-adds done by one call; registers only.
 double qk_bench_dot_peak(int64_t rounds);
 double qk_bench_fma_peak(int64_t rounds);
@@ -136,10 +140,10 @@ static void benchLinear(const QkBenchShape &shape, int64_t rows, int threads, Al
   std::printf("\n");
 }
 
-static void benchAttention(int64_t past, int64_t rows, int threads) {
-  const int64_t pageTokens = 64, headDim = 64, kvHeads = 3, layers = 1;
+static void benchAttention(const QkBenchCache &kind, int64_t past, int64_t rows, int threads) {
+  const int64_t pageTokens = 64, kvHeads = 3, layers = 1;
   int64_t pages = (past + rows + pageTokens - 1) / pageTokens;
-  size_t pageBytes = static_cast<size_t>(layers * 2 * kvHeads * pageTokens * headDim * 2);
+  size_t pageBytes = static_cast<size_t>(layers * 2 * kvHeads * pageTokens * kind.vectorBytes);
   Aligned cache(pageBytes * static_cast<size_t>(pages)), q(static_cast<size_t>(rows * 960 * 4)),
       out(static_cast<size_t>(rows * 576 * 4));
   std::vector<void *> pointers;
@@ -151,13 +155,17 @@ static void benchAttention(int64_t past, int64_t rows, int threads) {
   args.sequences = 1;
   args.sequence = &sequence;
   uint8_t *buffers[] = {q.data, out.data};
-  int64_t parts = qk_bench_attention_tasks(&args, threads);
+  Aligned scales(6 * 4);
+  const uint8_t *weights[] = {scales.data};
+  int64_t parts = rows == 1 ? kvHeads : 8 * threads;
   double seconds = measure(threads, 41, [&](int thread) {
     for (int64_t part = thread; part < parts; part += threads)
-      qk_bench_attention(&args, buffers, nullptr, part, parts);
+      kind.run(&args, buffers, weights, part, parts);
   });
-  std::printf("attention 9/3 heads of 64    rows %4ld past %5ld threads %d  %8.1f us\n",
-              static_cast<long>(rows), static_cast<long>(past), threads, seconds * 1e6);
+  double bytes = static_cast<double>(pageBytes / pageTokens) * static_cast<double>(past + rows);
+  std::printf("attention %-5s 9/3 heads of 64 rows %4ld past %5ld threads %d %8.1f us %6.2f GB/s\n",
+              kind.name, static_cast<long>(rows), static_cast<long>(past), threads, seconds * 1e6,
+              bytes / seconds / 1e9);
 }
 
 /// Kernels that use AMX run only in a process that asked for the tile registers;
@@ -188,9 +196,11 @@ int main(int argc, char **argv) {
         if (std::strstr(qkBenchShapes[i].name, only))
           benchLinear(qkBenchShapes[i], rows, threads, pool);
     if (!*only || std::strstr("attention", only)) {
-      benchAttention(0, 512, threads);
-      benchAttention(1000, 1, threads);
-      benchAttention(8000, 1, threads);
+      for (int64_t i = 0; i < qkBenchCacheCount; ++i) {
+        benchAttention(qkBenchCaches[i], 0, 512, threads);
+        benchAttention(qkBenchCaches[i], 1000, 1, threads);
+        benchAttention(qkBenchCaches[i], 32000, 1, threads);
+      }
     }
   }
 }

@@ -19,6 +19,11 @@ typedef struct {
   int64_t panelBytes;
   void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
 } QkBenchShape;
+typedef struct {
+  const char *name;
+  int64_t vectorBytes;
+  void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
+} QkBenchCache;
 
 #define ONE 0x3ff0000000000000
 #define Q8_SHAPE(id, N, K, element, group, scale, offset, act)                                     \
@@ -70,16 +75,25 @@ F32_SHAPES(DEFINE_F32)
 const QkBenchShape qkBenchShapes[] = {Q8_SHAPES(ROW_Q8) F32_SHAPES(ROW_F32)};
 const int64_t qkBenchShapeCount = sizeof(qkBenchShapes) / sizeof(qkBenchShapes[0]);
 
-/* 9 query heads, 3 key-value heads of 64, f16 cache; scale 1/8. */
-static const int64_t attentionParams[] = {0, 960, 9, 3, 64, 0, 1, QK_F16, 64, 0, 0, 0, 64,
-                                          0x3fc0000000000000, 0, 0, 256, 16, 0};
-void qk_bench_attention(const qplan_args_v1 *args, uint8_t *const *buffers,
-                        const uint8_t *const *weights, int64_t index, int64_t count) {
-  qk_attention(args, attentionParams, buffers, weights, index, count);
-}
-int64_t qk_bench_attention_tasks(const qplan_args_v1 *args, int64_t threads) {
-  return qk_attention_tasks(args, attentionParams, threads);
-}
+/* 9 query heads, 3 key-value heads of 64; element, group, scale, zero, fixed of the cache and
+ * the bytes of a vector; scale 1/8. */
+#define CACHES(X)                                                                                  \
+  X(f32, QK_F32, 64, QK_SCALE_NONE, 0, 0, 256)                                                     \
+  X(f16, QK_F16, 64, QK_SCALE_NONE, 0, 0, 128)                                                     \
+  X(int8, QK_U8, 64, QK_SCALE_F32, 0, 0, 68)                                                       \
+  X(int4, QK_U4, 32, QK_SCALE_F16, 1, 0, 37)                                                       \
+  X(fp8, QK_E4M3, 64, QK_SCALE_NONE, 0, 1, 64)
+#define DEFINE_CACHE(id, element, group, scale, zero, fixed, bytes)                                \
+  static void attend_##id(const qplan_args_v1 *args, uint8_t *const *buffers,                      \
+                          const uint8_t *const *weights, int64_t index, int64_t count) {           \
+    static const int64_t params[] = {0,     960,  9,     3,  64, 0, 1, element, group,             \
+                                     scale, zero, fixed, 64, 0x3fc0000000000000, 0, 0, 1024, 64, 0}; \
+    qk_attention(args, params, buffers, weights, index, count);                                    \
+  }
+CACHES(DEFINE_CACHE)
+#define ROW_CACHE(id, element, group, scale, zero, fixed, bytes) {#id, bytes, attend_##id},
+const QkBenchCache qkBenchCaches[] = {CACHES(ROW_CACHE)};
+const int64_t qkBenchCacheCount = sizeof(qkBenchCaches) / sizeof(qkBenchCaches[0]);
 
 /* Sixteen sums are enough to hide the latency of any machine. */
 double qk_bench_dot_peak(int64_t rounds) {

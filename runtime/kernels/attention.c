@@ -74,7 +74,10 @@ QK_INLINE void transpose16(v16f m[16]) {
 QK_INLINE void loadRows(const Attention *a, const qplan_sequence_v1 *sequence, int64_t kvHead,
                         int64_t part, int64_t first, int64_t n, float *out) {
   float given = fixedScale(a, kvHead, part);
+  int64_t length = sequence->past + sequence->rows;
   QK_NOUNROLL for (int64_t j = 0; j < n; ++j) {
+    if (first + j + a->keys < length)
+      qkPrefetch(&a->cache, qkVectorAt(&a->cache, sequence, kvHead, part, first + j + a->keys));
     QkVector from = qkVectorAt(&a->cache, sequence, kvHead, part, first + j);
     QK_UNROLL for (int64_t d = 0; d < a->padded; d += 16)
         vstore(out + j * a->padded + d, qkCached(&a->cache, from, d, given));

@@ -77,6 +77,14 @@ QK_INLINE QkVector qkVectorAt(const QkCache *c, const qplan_sequence_v1 *sequenc
   return v;
 }
 
+/* Asks for a vector that is read soon: the blocks of a page are too short for hardware
+ * to see where the next one begins. */
+QK_INLINE void qkPrefetch(const QkCache *c, QkVector v) {
+  QK_UNROLL for (int64_t b = 0; b < c->codeBytes; b += 64) __builtin_prefetch(v.codes + b, 0, 2);
+  if (c->sideBytes)
+    __builtin_prefetch(v.side, 0, 2);
+}
+
 /* The scale of column d (in all lanes); `given` is that of the head where none is
  * stored. */
 QK_INLINE v16f qkCachedScale(const QkCache *c, QkVector v, int64_t d, float given) {

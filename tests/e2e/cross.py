@@ -63,15 +63,15 @@ def zoo():
 def tiny():
     text = tiny_ids(work / "text.safetensors", rows=2, positions=16)
     few = counted_ids(work / "few.safetensors", 64, positions=12)
-    for model, ids, options in [(TINY, text, ["--quant", "int4_g64"]),
-                                (TINY, text, ["--quant", "int8a8"]),
-                                (INPUTS / "gguf" / "gpt2-q8_0.gguf", few, [])]:
-        options = [*options, "--kv-cache", "f32"]
+    for model, ids, cache, options in [(TINY, text, "f32", ["--quant", "int4_g64"]),
+                                       (TINY, text, "int4", ["--quant", "int8a8"]),
+                                       (INPUTS / "gguf" / "gpt2-q8_0.gguf", few, "fp8", [])]:
+        options = [*options, "--kv-cache", cache]
         plan = compiled(model, work / "x86.qplan", "--target", "cpu:x86-64-v3", *options)
         expected = read_tensor(logits(plan, ids, work / "x86.safetensors"), "logits")[1]
         for target, processor in TARGETS:
             found = emulated(model, target, processor, ids, *options)
-            what = f"{model.name} {' '.join(options[:-2])} {target}"
+            what = f"{model.name} {' '.join(options)} {target}"
             largest, rms = compare(what, found, expected)
             check(rms <= 1e-2, f"{what}: expected rms 1e-2")
 

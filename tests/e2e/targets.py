@@ -15,8 +15,10 @@ from pathlib import Path
 from e2e import (INPUTS, TINY, check, compiled, describe, distance, finish, logits, tiny_ids)
 
 LEVELS = ["cpu:x86-64", "cpu:x86-64-v3", "cpu:x86-64-v4", "cpu:x86-64-v4+avx512vnni"]
-# treatment, and its bounds between any level and the portable one: max, rms, KL
-TINY_BOUNDS = [("int4_g64", 1e-3, 1e-3, 1e-4), ("int8a8", 2, 5e-2, 5e-3), ("q4_0", 2, 5e-2, 5e-3)]
+# treatment, format of the cache, and bounds between any level and the portable one: max, rms, KL
+TINY_BOUNDS = [("int4_g64", "f32", 1e-3, 1e-3, 1e-4), ("int8a8", "f32", 2, 5e-2, 5e-3),
+               ("q4_0", "f32", 2, 5e-2, 5e-3), ("int8", "int4", 2, 5e-2, 5e-3),
+               ("int8", "fp8", 2, 5e-2, 5e-3)]
 
 
 def runs(plan, ids):
@@ -47,25 +49,25 @@ def zoo():
 
 def tiny():
     ids = tiny_ids(work / "ids.safetensors")
-    for treatment, largest, rms, kl in TINY_BOUNDS:
+    for treatment, cache, largest, rms, kl in TINY_BOUNDS:
         first = {}
         for level in LEVELS:
             plan = compiled(TINY, work / "plan.qplan", "--quant", treatment, "--target", level,
-                            "--kv-cache", "f32")
+                            "--kv-cache", cache)
             if not runs(plan, ids):
-                print(f"{treatment:12} {level:26} not for this machine")
+                print(f"{treatment:12} {cache:4} {level:26} not for this machine")
                 continue
             fused = level != LEVELS[0]
             if fused not in first:
                 first[fused] = logits(plan, ids, work / f"first{int(fused)}.safetensors")
             same, portable = distance(plan, ids, first[fused]), distance(plan, ids, first[False])
-            print(f"{treatment:12} {level:26} {describe(portable)}", flush=True)
+            print(f"{treatment:12} {cache:4} {level:26} {describe(portable)}", flush=True)
             check(same["max_difference"] == 0,
-                  f"{treatment} {level}: {describe(same)}: expected the bits of the first level that "
+                  f"{treatment} {cache} {level}: {describe(same)}: expected the bits of the first level that "
                   "has fused multiply-add")
             check(portable["max_difference"] <= largest and portable["rms_difference"] <= rms
                   and portable["kl_mean"] <= kl,
-                  f"{treatment} {level}: expected max {largest}, rms {rms}, KL {kl}")
+                  f"{treatment} {cache} {level}: expected max {largest}, rms {rms}, KL {kl}")
 
 
 work = Path(sys.argv[1])

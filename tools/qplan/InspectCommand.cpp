@@ -159,7 +159,10 @@ void printTable(const std::string &path, const nlohmann::ordered_json &facts) {
                                      numberOr(facts, "effective_bits", 0),
                                      numberOr(facts, "effective_bits_modelopt", 0)));
   line("target", textOr(facts, "target"));
-  line("kv cache", textOr(facts, "kv_cache"));
+  const auto &memory = facts.contains("memory") ? facts["memory"] : facts;
+  line("kv cache", fmt::format("{}, {} bytes a token", textOr(facts, "kv_cache"),
+                               int64_t(numberOr(memory, "kv_page_bytes", 0) /
+                                       std::max(1.0, numberOr(memory, "kv_page_tokens", 0)))));
   line("form", textOr(facts, "form"));
   line("qplan version", textOr(facts, "qplan_version"));
   std::string license = textOr(facts, "license");

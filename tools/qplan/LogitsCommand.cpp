@@ -21,7 +21,7 @@ namespace {
 
 struct LogitsArguments {
   std::string plan, inputIds, output, compare;
-  int64_t greedy = 0;
+  int64_t greedy = 0, chunk = 0;
   double tolerance = 1e-3;
   int threads = 0;
   bool json = false;
@@ -50,7 +50,9 @@ llvm::Error checkIds(const LoadedPlan &plan, const std::string &file, const IdTe
   return llvm::Error::success();
 }
 
-llvm::Error computeLogits(const LoadedPlan &plan, const IdTensor &ids, Computed &computed) {
+/// `chunk`: tokens of each row that a step takes; 0: all.
+llvm::Error computeLogits(const LoadedPlan &plan, const IdTensor &ids, int64_t chunk,
+                          Computed &computed) {
   int64_t batch = ids.shape[0], positions = ids.shape[1], vocabulary = plan.info().vocabulary;
   computed.logits.shape = {batch, positions, vocabulary};
   computed.logits.values.resize(size_t(batch * positions * vocabulary));
@@ -67,13 +69,22 @@ llvm::Error computeLogits(const LoadedPlan &plan, const IdTensor &ids, Computed 
       qplan_work work = {};
       work.session = sessions.back().get();
       work.tokens = ids.values.data() + row * positions;
-      work.token_count = positions;
       work.want_logits = QPLAN_LOGITS_ALL;
       work.logits = computed.logits.values.data() + row * positions * vocabulary;
       items.push_back(work);
     }
-    if (auto error = plan.step(items))
-      return error;
+    for (int64_t done = 0; done < positions;) {
+      int64_t count = std::min(chunk ? chunk : positions, positions - done);
+      for (qplan_work &work : items)
+        work.token_count = count;
+      if (auto error = plan.step(items))
+        return error;
+      for (qplan_work &work : items) {
+        work.tokens += count;
+        work.logits += count * vocabulary;
+      }
+      done += count;
+    }
   }
   return llvm::Error::success();
 }
@@ -225,7 +236,7 @@ llvm::Error logits(LogitsArguments arguments) {
   if (auto error = checkIds(*plan, arguments.inputIds, *ids, arguments.greedy))
     return error;
   Computed computed;
-  if (auto error = computeLogits(*plan, *ids, computed))
+  if (auto error = computeLogits(*plan, *ids, arguments.chunk, computed))
     return error;
   if (arguments.greedy > 0)
     if (auto error = decodeGreedily(*plan, *ids, arguments.greedy, computed.greedy))
@@ -260,6 +271,11 @@ void addLogitsCommand(CLI::App &app, Action &action) {
                    "Also decode N tokens from row 0 through the cache: `greedy_ids`")
       ->type_name("N")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
+  command
+      ->add_option("--chunk", a->chunk,
+                   "Push N tokens of each row at a time; what came before is in the cache")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
   command
       ->add_option("--compare", a->compare,
                    "Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ")

@@ -78,11 +78,12 @@ const int64_t qkBenchShapeCount = sizeof(qkBenchShapes) / sizeof(qkBenchShapes[0
 /* 9 query heads, 3 key-value heads of 64; element, group, scale, zero, fixed of the cache and
  * the bytes of a vector; scale 1/8. */
 #define CACHES(X)                                                                                  \
-  X(f32, QK_F32, 64, QK_SCALE_NONE, 0, 0, 256)                                                     \
-  X(f16, QK_F16, 64, QK_SCALE_NONE, 0, 0, 128)                                                     \
-  X(int8, QK_U8, 64, QK_SCALE_F32, 0, 0, 68)                                                       \
-  X(int4, QK_U4, 32, QK_SCALE_F16, 1, 0, 37)                                                       \
-  X(fp8, QK_E4M3, 64, QK_SCALE_NONE, 0, 1, 64)
+  X(f32, QK_KV_F32, 64, QK_SCALE_NONE, 0, 0, 256)                                                     \
+  X(f16, QK_KV_F16, 64, QK_SCALE_NONE, 0, 0, 128)                                                     \
+  X(int8, QK_KV_I8, 64, QK_SCALE_F32, 0, 0, 68)                                                       \
+  X(int4, QK_KV_I4, 32, QK_SCALE_F16, 1, 0, 37)                                                       \
+  X(fp8, QK_KV_E4M3, 64, QK_SCALE_NONE, 0, 1, 64)                                                  \
+  X(nvfp4, QK_KV_E2M1, 16, QK_KV_SCALE_E4M3, 0, 1, 36)
 #define DEFINE_CACHE(id, element, group, scale, zero, fixed, bytes)                                \
   static void attend_##id(const qplan_args_v1 *args, uint8_t *const *buffers,                      \
                           const uint8_t *const *weights, int64_t index, int64_t count) {           \

@@ -20,6 +20,22 @@ constexpr Alias aliases[] = {{"int4", FormatId::Int4G32Asym},
                              {"fp8", FormatId::Fp8E4M3Tensor},
                              {"fp8_head", FormatId::Fp8E4M3Head}};
 
+/// The numbers of enum qk_kv_element of the kernels.
+int64_t elementOf(const FormatInfo &info) {
+  switch (info.kind) {
+  case ElementKind::F32:
+    return 0;
+  case ElementKind::F16:
+    return 1;
+  case ElementKind::BF16:
+    return 2;
+  case ElementKind::Int:
+    return info.elementBits == 4 ? 3 : 4;
+  default: // E4M3
+    return 5;
+  }
+}
+
 std::string kvNames() {
   std::string text;
   for (const Alias &alias : aliases)
@@ -58,7 +74,7 @@ llvm::Expected<KvLayout> kvLayoutFor(FormatId format, int64_t headDim) {
     return usageError("keys and values of {} columns a head cannot be cached in {}: {}", headDim,
                       info.name, llvm::toString(bytes.takeError()));
   KvLayout layout;
-  layout.element = int64_t(info.panel);
+  layout.element = elementOf(info);
   layout.group = info.groupColumns ? std::min<int64_t>(info.groupColumns, headDim) : headDim;
   layout.scale = info.scale;
   layout.zero = info.zero == ZeroPoint::Integer;

@@ -22,7 +22,7 @@ enum class KvScales : uint8_t {
 
 /// Sizes and kernel parameters of one vector.
 struct KvLayout {
-  int64_t element = 0;              ///< kvElement: enum qk_element
+  int64_t element = 0;              ///< kvElement: enum qk_kv_element
   int64_t group = 0;                ///< kvGroup: columns that share a stored scale
   ScaleType scale = ScaleType::None; ///< kvScale: type of the stored scales
   bool zero = false;                ///< kvZero: a 4-bit zero point for each group

@@ -39,6 +39,18 @@ enum qk_element {
   QK_TRELLIS = 20 /* 32 bits of the string of each of 16 tcq rows a step (64 bytes) */
 };
 enum qk_scale { QK_SCALE_NONE = 0, QK_SCALE_F16 = 1, QK_SCALE_F32 = 2 };
+/* What the codes of cached keys and values are (kv.h). */
+enum qk_kv_element {
+  QK_KV_F32 = 0,
+  QK_KV_F16 = 1,
+  QK_KV_BF16 = 2,
+  QK_KV_I4 = 3,
+  QK_KV_I8 = 4,
+  QK_KV_E4M3 = 5,
+  QK_KV_E2M1 = 6
+};
+/* Type of their stored scales, besides those of enum qk_scale. */
+enum { QK_KV_SCALE_E4M3 = 4 };
 enum qk_activation { QK_SILU = 0, QK_GELU_TANH = 1, QK_GELU_ERF = 2, QK_RELU = 3 };
 enum qk_rope_style { QK_ROPE_HALF = 0, QK_ROPE_ADJACENT = 1 };
 

@@ -8,12 +8,13 @@
  *   [codes of pageTokens vectors][scales of pageTokens vectors]
  * Codes of a vector by element:
  *   F32, F16, BF16  the values
- *   U8              code - 128 as a signed byte
+ *   I8              code - 128 as a signed byte
  *   E4M3            f8E4M3FN bit patterns
- *   U4              for every 32 columns 16 bytes: columns 0..15 in the low nibbles,
+ *   I4, E2M1        for every 32 columns 16 bytes: columns 0..15 in the low nibbles,
  *                   16..31 in the high ones; the last 32 columns are always whole
- * Scales of a vector: one for each `group` columns, then, where `zero` is set, a zero
- * point of 4 bits for each group, the first in the low nibble.
+ * Scales of a vector: one for each `group` columns (E4M3: a byte, times the fixed scale
+ * of the head), then, where `zero` is set, a zero point of 4 bits for each group, the
+ * first in the low nibble.
  *===----------------------------------------------------------------------===*/
 #ifndef QPLAN_KERNELS_KV_H
 #define QPLAN_KERNELS_KV_H
@@ -43,21 +44,23 @@ QK_INLINE QkCache qkCache(const int64_t *params) {
                .pageTokens = params[9]};
   c.groups = c.scale == QK_SCALE_NONE ? 1 : qkCeilDiv(c.headDim, c.group);
   switch (c.element) {
-  case QK_F32:
+  case QK_KV_F32:
     c.codeBytes = c.headDim * 4;
     break;
-  case QK_F16:
-  case QK_BF16:
+  case QK_KV_F16:
+  case QK_KV_BF16:
     c.codeBytes = c.headDim * 2;
     break;
-  case QK_U4:
+  case QK_KV_I4:
+  case QK_KV_E2M1:
     c.codeBytes = qkCeilDiv(c.headDim, 32) * 16;
     break;
   default:
     c.codeBytes = c.headDim;
   }
+  int64_t scaleBytes = c.scale == QK_KV_SCALE_E4M3 ? 1 : c.scale == QK_SCALE_F16 ? 2 : 4;
   if (c.scale != QK_SCALE_NONE)
-    c.sideBytes = c.groups * (c.scale == QK_SCALE_F16 ? 2 : 4) + (c.zero ? (c.groups + 1) / 2 : 0);
+    c.sideBytes = c.groups * scaleBytes + (c.zero ? (c.groups + 1) / 2 : 0);
   return c;
 }
 
@@ -85,21 +88,32 @@ QK_INLINE void qkPrefetch(const QkCache *c, QkVector v) {
     __builtin_prefetch(v.side, 0, 2);
 }
 
-/* The scale of column d (in all lanes); `given` is that of the head where none is
- * stored. */
+/* The number of a positive f8E4M3FN; in all lanes. */
+QK_INLINE v16f qkScaleOfByte(uint8_t byte) {
+  v16us half = (v16us)(uint16_t)(byte << 7);
+  return vfromhalf(&half) * 256.0f;
+}
+
+/* The scale of column d (in all lanes); `given` is the fixed scale of the head, if its
+ * format has one. */
 QK_INLINE v16f qkCachedScale(const QkCache *c, QkVector v, int64_t d, float given) {
   int64_t g = d / c->group;
-  if (c->scale == QK_SCALE_NONE)
+  uint16_t half;
+  float scale;
+  v16us halves;
+  switch (c->scale) {
+  case QK_SCALE_NONE:
     return (v16f)given;
-  if (c->scale == QK_SCALE_F32) {
-    float scale;
+  case QK_SCALE_F32:
     __builtin_memcpy(&scale, v.side + g * 4, 4);
     return (v16f)scale;
+  case QK_KV_SCALE_E4M3:
+    return qkScaleOfByte(v.side[g]) * given;
+  default:
+    __builtin_memcpy(&half, v.side + g * 2, 2);
+    halves = (v16us)half;
+    return vfromhalf(&halves);
   }
-  uint16_t half;
-  __builtin_memcpy(&half, v.side + g * 2, 2);
-  v16us halves = (v16us)half;
-  return vfromhalf(&halves);
 }
 
 /* The code that stands for 0 in the group of column d, of 4-bit codes. */
@@ -125,30 +139,46 @@ QK_INLINE v16f vfrome4m3(v16b codes) {
   return vfromhalf(&half);
 }
 
+/* scale times the E2M1 numbers in the low four bits of `codes`. */
+QK_INLINE v16f qkE2M1(v16i codes, v16f scale) {
+#if QK_HAS_LOOKUP
+  v16f table = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+  return vlookup(table * scale, (v16u)codes);
+#else
+  /* As the upper bits of f16, whose exponent is 14 less; powers of two round nothing. */
+  v16us bits = __builtin_convertvector(codes, v16us);
+  v16us half = (bits & 7) << 9 | (bits & 8) << 12;
+  return vfromhalf(&half) * (scale * 16384.0f);
+#endif
+}
+
 /* Columns d .. d + 15 of a vector, d a multiple of 16; columns past headDim are some
  * finite value. */
 QK_INLINE v16f qkCached(const QkCache *c, QkVector v, int64_t d, float given) {
   int64_t n = c->headDim - d;
   switch (c->element) {
-  case QK_F32:
+  case QK_KV_F32:
     return vloadn((const float *)(v.codes + d * 4), n);
-  case QK_F16:
-  case QK_BF16: {
+  case QK_KV_F16:
+  case QK_KV_BF16: {
     v16us bits = (v16us)0;
     __builtin_memcpy(&bits, v.codes + d * 2, n >= 16 ? 32 : (unsigned long)n * 2);
-    return c->element == QK_F16 ? vfromhalf(&bits) : vfrombf16(&bits);
+    return c->element == QK_KV_F16 ? vfromhalf(&bits) : vfrombf16(&bits);
   }
-  case QK_U8: {
+  case QK_KV_I8: {
     v16c codes = (v16c)vloadbytes(v.codes + d, n);
     return vtofloat(__builtin_convertvector(codes, v16i)) * qkCachedScale(c, v, d, given);
   }
-  case QK_E4M3:
+  case QK_KV_E4M3:
     /* 256 times a scale is exact: the product is rounded once. */
     return vfrome4m3(vloadbytes(v.codes + d, n)) * (qkCachedScale(c, v, d, given) * 256.0f);
-  default: { /* U4 */
+  default: {
     v16i codes = __builtin_convertvector(vloadbytes(v.codes + d / 32 * 16, 16), v16i);
+    v16f scale = qkCachedScale(c, v, d, given);
+    if (c->element == QK_KV_E2M1)
+      return qkE2M1(d % 32 ? codes >> 4 : codes, scale);
     codes = d % 32 ? codes >> 4 : codes & 15;
-    return vtofloat(codes - qkCachedZero(c, v, d)) * qkCachedScale(c, v, d, given);
+    return vtofloat(codes - qkCachedZero(c, v, d)) * scale;
   }
   }
 }

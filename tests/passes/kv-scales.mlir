@@ -6,6 +6,7 @@
 // RUN: not qplan-opt %t/other.mlir -qp-insert-qdq="statistics=%t/statistics.json" 2>&1 | FileCheck %t/other.mlir
 
 // Ranges of two heads of two columns: keys 1, 2 | 448, 4 and values 0, 0 | 0.5, 224.
+
 //--- statistics.json
 {"qplan_statistics": 1, "model": "m", "calibration": "c", "samples": 1, "length": 1, "scores": {}, "traces": {},
  "sites": {"layers.0.attn.k_cache": {"rows": 1, "columns": 4, "abs_max": "AACAPwAAAEAAAOBDAACAQA==",
@@ -13,8 +14,8 @@
   "layers.0.attn.v_cache": {"rows": 1, "columns": 4, "abs_max": "AAAAAAAAAAAAAAA/AABgQw==",
    "mean_square": "AAAAAAAAAAAAAAAAAAAAAA==", "mean_abs": "AAAAAAAAAAAAAAAAAAAAAA=="}}}
 
-// One scale for all heads; without statistics none is written, which means 1.
 //--- fixed.mlir
+// One scale for all heads; without statistics none is written, which means 1.
 // CHECK: qp.attention
 // CHECK-SAME: key_scales = array<f64: 1.000000e+00>
 // CHECK-SAME: value_scales = array<f64: 5.000000e-01>
@@ -26,8 +27,8 @@ func.func @forward(%q: tensor<?x4xf32>, %k: tensor<?x4xf32>) -> tensor<?x4xf32> 
   return %y : tensor<?x4xf32>
 }
 
-// A head that was always 0 has the scale 1.
 //--- head.mlir
+// A head that was always 0 has the scale 1.
 // CHECK: qp.attention
 // CHECK-SAME: key_scales = array<f64: 0.00446428{{[0-9]+}}, 1.000000e+00>
 // CHECK-SAME: value_scales = array<f64: 1.000000e+00, 5.000000e-01>

@@ -13,6 +13,7 @@
 #include "tools/qplan/LoadedPlan.h"
 #include "tools/qplan/Output.h"
 
+#include <algorithm>
 #include <mlir/Dialect/Func/IR/FuncOps.h>
 #include <mlir/IR/MLIRContext.h>
 

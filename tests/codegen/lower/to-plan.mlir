@@ -23,7 +23,12 @@
 // CHECK-SAME: kvElement = 2 : i64
 // CHECK-SAME: pageTokens = 32 : i64, vColumn = 48 : i64
 // CHECK: plan.buffer @[[A:[a-z0-9]+]] {per_token = 128 : i64}
-// CHECK: plan.launch "attention" (@[[H]], @[[A]]) weights () params {column = 0 : i64
+// Decoding attends in stretches: of 64 positions there is one.
+// CHECK: plan.buffer @[[STATES:[a-z0-9]+]] {fixed = 4096 : i64}
+// CHECK: plan.launch "attention" (@[[H]], @[[A]], @[[STATES]]) weights () params {column = 0 : i64
+// CHECK-SAME: splitKeys = 128 : i64, splitRows = 8 : i64, splits = 1 : i64
+// CHECK-SAME: reads [0] writes [1, 2]
+// CHECK: plan.launch "attention_merge" (@[[STATES]], @[[A]])
 // CHECK: plan.weight @[[O:[a-z0-9]+]] {{.*}}details = {method = "mse"}, format = "int4_g32"
 // CHECK: plan.launch "linear_f32" (@[[A]], @[[X]], @[[X]]) weights (@[[O]], @[[O]])
 // CHECK-SAME: alpha = 5.000000e-01 : f64

@@ -31,6 +31,8 @@ int64_t elementOf(const FormatInfo &info) {
     return 2;
   case ElementKind::Int:
     return info.elementBits == 4 ? 3 : 4;
+  case ElementKind::E2M1:
+    return 6;
   default: // E4M3
     return 5;
   }

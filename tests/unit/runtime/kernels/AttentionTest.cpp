@@ -53,7 +53,8 @@ struct Setup {
 /// x[headDim] as vectors of part 0 (keys) or 1 (values) and `head` come back.
 static void round(const Setup &s, int64_t part, int64_t head, float *x) {
   qplan::EncodeOptions options;
-  options.tensor.scale = s.scales()[at(part * s.kvHeads + head)];
+  const std::vector<float> scales = s.scales();
+  options.tensor = {llvm::ArrayRef<float>(scales).slice(at(part * s.kvHeads + head), 1), 0};
   const qplan::Codec &codec = qplan::codecFor(s.format);
   std::vector<uint8_t> bytes(codec.bytesPerRow(s.headDim));
   llvm::cantFail(codec.encodeRow(x, s.headDim, options, bytes.data()));
@@ -234,7 +235,9 @@ KERNEL_TEST(Attention, MatchesTheSoftmaxInDouble) {
                           {64, 1, 16, FormatId::Int4G32Asym, 16, 0, 0},
                           {6, 2, 64, FormatId::Fp8E4M3, 64, 0, 0},
                           {9, 3, 64, FormatId::Fp8E4M3Tensor, 64, 0, 0},
-                          {4, 2, 20, FormatId::Fp8E4M3Head, 16, 0, 0}};
+                          {4, 2, 20, FormatId::Fp8E4M3Head, 16, 0, 0},
+                          {9, 3, 64, FormatId::NvFp4, 64, 0, 0},
+                          {4, 2, 40, FormatId::NvFp4, 16, 9, 0}};
   uint64_t seed = 1;
   for (const Setup &s : setups)
     check(level, s, seed++);
@@ -285,7 +288,7 @@ static std::vector<float> hardVectors(Random &random, int64_t headDim, int64_t c
 KERNEL_TEST(Attention, StoresWhatTheCodecStores) {
   for (FormatId format : {FormatId::F16, FormatId::Int8, FormatId::Int8G64, FormatId::Int4G32,
                           FormatId::Int4G128, FormatId::Int4G32Asym, FormatId::Fp8E4M3,
-                          FormatId::Fp8E4M3Tensor, FormatId::Fp8E4M3Head})
+                          FormatId::Fp8E4M3Tensor, FormatId::Fp8E4M3Head, FormatId::NvFp4})
     for (int64_t headDim : {16, 20, 64, 80}) {
       Setup s{2, 2, headDim, format, 16, 1, 0}; // a window of one position
       Random random(at(headDim));

@@ -9,7 +9,7 @@ _qplan() {
     compile) words="-h --help -o --output --quant --auto --effective-bits --effective-bits-modelopt --activations --group --sites --recipe --save-recipe --fallback --untie --calib --calib-samples --calib-length --statistics --target --kv-cache --context --name --qdq --threads --dump-ir --emit --json" ;;
     run) words="-h --help --prompt --prompt-file --ids -n --tokens --chat --system --stop --ignore-eos --threads --untrusted --json --temperature --top-k --top-p --seed" ;;
     eval) words="-h --help --text --ids --reference --window --windows --threads --json" ;;
-    logits) words="-h --help --input-ids -o --output --greedy --compare --tolerance --threads --json" ;;
+    logits) words="-h --help --input-ids -o --output --greedy --chunk --compare --tolerance --threads --json" ;;
     bench) words="-h --help -p --prefill -n --decode -b --batch --depth --repetitions --threads --json" ;;
     inspect) words="-h --help --json" ;;
     formats) words="-h --help --json" ;;

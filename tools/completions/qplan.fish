@@ -57,6 +57,7 @@ complete -c qplan -n '__fish_seen_subcommand_from logits' -s h -l help -d 'Print
 complete -c qplan -n '__fish_seen_subcommand_from logits' -l input-ids -r -d 'Safetensors file with `input_ids`, I32 [batch, positions]'
 complete -c qplan -n '__fish_seen_subcommand_from logits' -s o -l output -r -d 'Safetensors file to write: `logits`, F32 [batch, positions, vocabulary]'
 complete -c qplan -n '__fish_seen_subcommand_from logits' -l greedy -r -d 'Also decode N tokens from row 0 through the cache: `greedy_ids`'
+complete -c qplan -n '__fish_seen_subcommand_from logits' -l chunk -r -d 'Push N tokens of each row at a time; what came before is in the cache'
 complete -c qplan -n '__fish_seen_subcommand_from logits' -l compare -r -d 'Compare with the `logits` and `greedy_ids` of FILE; exit 1 if they differ'
 complete -c qplan -n '__fish_seen_subcommand_from logits' -l tolerance -r -d 'Largest difference allowed, in standard deviations of the logits'
 complete -c qplan -n '__fish_seen_subcommand_from logits' -l threads -r -d 'Threads'

@@ -274,6 +274,7 @@ def main():
         "fp8_e4m3": fp8(),
         "fp8_e4m3_token": fp8(),
         "fp8_e4m3_tensor": fp8([0.0625]),
+        "fp8_e4m3_head": fp8([0.0625]),
         "fp8_e4m3_g128": fp8(group=128),
         "mxint8": mxint8,
         "int8_b256": q8_k,

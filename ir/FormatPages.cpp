@@ -47,6 +47,10 @@ const char *elementName(const FormatInfo &info) {
     return "f6E2M3FN";
   case ElementKind::E2M1:
     return "f4E2M1FN";
+  case ElementKind::E1M2:
+    return "f4E1M2FN";
+  case ElementKind::E3M0:
+    return "f4E3M0FN";
   case ElementKind::NF4:
     return "NF4 table";
   case ElementKind::FP4:
@@ -84,6 +88,8 @@ const char *sideText(SideData side) {
     return "";
   case SideData::Scale:
     return "f32 a tensor";
+  case SideData::Element:
+    return "f32 a tensor that names the element";
   case SideData::Block128:
     return "f32 a block of 128 x 128";
   case SideData::Nested:
@@ -199,6 +205,24 @@ std::string formatsMarkdown() {
       "formats are codes (unsigned, LSB first), then scales, then zero points (LSB first):\n"
       "value = scale * (code - zero), where zero is 2^(bits-1) for the symmetric ones. The last\n"
       "block of such a row may be short. GGML's formats are its blocks, byte for byte.\n\n"
+      "Rows of minifloats and tables are codes (least significant bit first), then scales:\n"
+      "value = scale * number of the code, rounded to f32 once. Numbers beside the rows belong to\n"
+      "the tensor. Codes are rounded from x / scale to the nearest number, ties to the even code;\n"
+      "beyond the greatest they saturate; infinity and NaN are refused.\n\n"
+      "- E8M0 scales (OCP MX) are 2^(byte - 127). Rule max: the least power of two by which the\n"
+      "  largest magnitude does not saturate, as ModelOpt, cuBLAS and torchao's RCEIL have it; rule\n"
+      "  mse also tries the powers beside it, one of which is OCP's floor. Codes of mxint8 count\n"
+      "  1/64, of -127..127, and its power is the greatest up to the largest magnitude.\n"
+      "- nvfp4: the tensor's scale t is amax / 2688; a block's scale is f8E4M3FN of amax / (6 * t),\n"
+      "  at least 2^-9, and 1 for zeros; the effective scale is f32(block * t). Rule mse tries the\n"
+      "  f8E4M3FN numbers around it, which holds the choice between 4 and 6 for the top of a block.\n"
+      "  Activations: t is fixed by calibration, block scales are found at run time.\n"
+      "- nf4 and fp4 round x * f32(1 / amax), ties to the lower number. With double quantization\n"
+      "  the scale is f32(f32(map[byte] * s) + offset), with s of 256 blocks, row after row, and\n"
+      "  offset the mean of amax (summed in f64); rule max chooses codes by amax itself.\n"
+      "- fp8_e4m3_b128: scale amax / 448 of each block of 128 x 128, the last ones smaller.\n"
+      "- llm_fp4: the tensor's rows are those of one of three formats, each row with its own scale\n"
+      "  of rule max or mse; the one with the least squared error under rule mse is taken.\n\n"
       "| format | element | bits | scale | zero point | for | runs with | GGUF | safetensors | "
       "compressed-tensors | ModelOpt |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";

@@ -105,6 +105,7 @@ int64_t sideCount(FormatId id, int64_t rows, int64_t columns) {
   case SideData::None:
     return 0;
   case SideData::Scale:
+  case SideData::Element:
     return 1;
   case SideData::Block128:
     return parts(rows, 128) * parts(columns, 128);

@@ -27,7 +27,7 @@ struct FormatIds {
 using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
-enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis };
+enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis, Choice };
 /// What a stored code is: a float, an integer, a float of 8 bits or less (ExMy: x exponent and y
 /// mantissa bits), an index into a table of 16 numbers,
 /// or a state of the trellis code. ir/codecs/Elements.h has the numbers.
@@ -43,6 +43,8 @@ enum class ElementKind : uint8_t {
   E3M2, ///< finite, bias 3 (OCP MX)
   E2M3, ///< finite, bias 1 (OCP MX)
   E2M1, ///< finite, bias 1 (OCP MX)
+  E1M2, ///< finite, bias 1
+  E3M0, ///< finite, bias 3: 0 and powers of two
   NF4,  ///< table of bitsandbytes: quantiles of the normal distribution
   FP4,  ///< table of bitsandbytes: its 4-bit floats, 1 the greatest
   IQ4,  ///< table of GGML's IQ4_NL: integers of -127..113
@@ -62,6 +64,7 @@ enum class SideData : uint8_t {
   None,
   Scale,     ///< [1]: a scale of the tensor
   Block128,  ///< [ceil(rows / 128), ceil(columns / 128)]: scales of square blocks
+  Element,   ///< [1]: which element the codes of CodecFamily::Choice are
   Nested     ///< [1 + ceil(blocks / 256)]: an offset, then scales of 256 blocks' scales each
 };
 /// How a format moves its grid: by an integer code, or by a float minimum.

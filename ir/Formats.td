@@ -25,6 +25,8 @@ def ElementE2M5 : Element<"E2M5", 8>;
 def ElementE3M2 : Element<"E3M2", 6>;
 def ElementE2M3 : Element<"E2M3", 6>;
 def ElementE2M1 : Element<"E2M1", 4>;
+def ElementE1M2 : Element<"E1M2", 4>;
+def ElementE3M0 : Element<"E3M0", 4>;
 def ElementNF4 : Element<"NF4", 4>;
 def ElementFP4 : Element<"FP4", 4>;
 def ElementIQ4 : Element<"IQ4", 4>;
@@ -382,9 +384,9 @@ def Fp8E4M3G128Format
 }
 
 //===----------------------------------------------------------------------===//
-// OCP microscaling: blocks of 32 with a power of two. The exponent is that of the
-// largest magnitude less that of the largest element (floor), so that the top of a
-// block may saturate; @mse also tries the powers beside it.
+// OCP microscaling: blocks of 32 with a power of two, the least by which nothing
+// saturates (OCP's floor would, which costs E4M3 a third in KL); @mse also tries the
+// powers beside it.
 //===----------------------------------------------------------------------===//
 class MxFormat<int number, string enumerator, string spelling, Element element>
     : GridFormat<number, enumerator, spelling, element, 32> {
@@ -410,6 +412,7 @@ def MxFp6E2M3Format : MxFormat<93, "MxFp6E2M3", "mxfp6_e2m3", ElementE2M3> {
 }
 def MxFp4Format : MxFormat<94, "MxFp4", "mxfp4", ElementE2M1> {
   let compressedTensors = "mxfp4-pack-quantized";
+  let ggufType = 39; // other order of bytes: ir/import/GgufFp4.h
   let modelopt = "MXFP4";
   let toleranceE5 = 18000;
 }
@@ -430,6 +433,7 @@ def NvFp4Format : GridFormat<96, "NvFp4", "nvfp4", ElementE2M1, 16> {
   let isActivation = 1;
   let isKv = 1;
   let compressedTensors = "nvfp4-pack-quantized";
+  let ggufType = 40; // other order of bytes: ir/import/GgufFp4.h
   let modelopt = "NVFP4";
   let modeloptMilliBits = 4500;
   let toleranceE5 = 12000;
@@ -494,6 +498,47 @@ def Fp8E4M3HeadFormat : Fp8Format<114, "Fp8E4M3Head", "fp8_e4m3_head", ElementE4
   let side = "SideData::Scale";
   let isWeight = 0;
   let isKv = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// GGML's blocks of codes of a table of 16 integers
+//===----------------------------------------------------------------------===//
+class GgmlTableFormat<int number, string enumerator, string spelling, int columns, int bytes,
+                      int gguf> : Format<number, enumerator, spelling, ElementIQ4> {
+  let family = "CodecFamily::Ggml";
+  let blockColumns = columns;
+  let blockBytes = bytes;
+  let groupColumns = 32;
+  let scale = "ScaleType::F16";
+  let panelScale = !if(!eq(columns, 32), "ScaleType::F16", "ScaleType::F32");
+  let panel = "PanelElement::F32"; // kernels read the numbers that codes stand for
+  let ggufType = gguf;
+  let toleranceE5 = 12000;
+}
+def IQ4NLFormat : GgmlTableFormat<115, "IQ4_NL", "iq4_nl", 32, 18, 20> {
+  let summary = "GGML: a table of 16 integers, one f16 scale for 32 columns";
+}
+def IQ4XSFormat : GgmlTableFormat<116, "IQ4_XS", "iq4_xs", 256, 136, 23> {
+  let summary = "GGML: a table of 16 integers, super-blocks of 256 columns with 6-bit scales for 32";
+}
+
+//===----------------------------------------------------------------------===//
+// LLM-FP4 (arXiv:2310.16836): floats of 4 bits with a real bias, that is a scale, for each
+// output channel, and the split between exponent and mantissa that suits the tensor
+//===----------------------------------------------------------------------===//
+class RowFp4<int number, string enumerator, string spelling, Element element>
+    : GridFormat<number, enumerator, spelling, element, 0> {
+  let summary = element.kindName # " floats, one f32 scale per output channel";
+  let scale = "ScaleType::F32";
+  let toleranceE5 = 30000;
+}
+def Fp4E1M2Format : RowFp4<117, "Fp4E1M2", "fp4_e1m2", ElementE1M2>;
+def Fp4E2M1Format : RowFp4<118, "Fp4E2M1", "fp4_e2m1", ElementE2M1>;
+def Fp4E3M0Format : RowFp4<119, "Fp4E3M0", "fp4_e3m0", ElementE3M0>;
+def LlmFp4Format : RowFp4<120, "LlmFp4", "llm_fp4", ElementE2M1> {
+  let summary = "LLM-FP4: rows as fp4_e1m2, fp4_e2m1 or fp4_e3m0, whichever errs least on the tensor";
+  let family = "CodecFamily::Choice";
+  let side = "SideData::Element";
 }
 
 //===----------------------------------------------------------------------===//

@@ -81,9 +81,13 @@ const Codec &codecFor(FormatId id) {
       case CodecFamily::Trellis:
         made.push_back(makeTrellisCodec(info));
         break;
+      case CodecFamily::Choice:
+        made.push_back(makeChoiceCodec(info));
+        break;
       case CodecFamily::Ggml:
-        made.push_back(info.blockColumns == 32 ? makeGgmlBlockCodec(info)
-                                               : makeGgmlSuperblockCodec(info));
+        made.push_back(!info.isInteger()         ? makeGgmlTableCodec(info)
+                       : info.blockColumns == 32 ? makeGgmlBlockCodec(info)
+                                                 : makeGgmlSuperblockCodec(info));
         break;
       }
     }
@@ -148,6 +152,7 @@ static std::pair<int64_t, int64_t> sideBlock(const FormatInfo &info, int64_t col
   switch (info.side) {
   case SideData::None:
   case SideData::Scale:
+  case SideData::Element:
     return {0, columns};
   case SideData::Block128:
     return {128, 128};
@@ -157,10 +162,32 @@ static std::pair<int64_t, int64_t> sideBlock(const FormatInfo &info, int64_t col
   return {0, columns};
 }
 
+/// Adds the squared error of a row under rule Mse.
+static llvm::Error addError(const Codec &codec, const float *x, int64_t columns,
+                            llvm::StringRef subject, double &sum) {
+  std::vector<uint8_t> row(codec.bytesPerRow(columns));
+  std::vector<float> back(columns);
+  EncodeOptions options;
+  options.rule = ScaleRule::Mse;
+  options.subject = subject;
+  if (llvm::Error error = codec.encodeRow(x, columns, options, row.data()))
+    return error;
+  codec.decodeRow(row.data(), columns, back.data());
+  for (int64_t i = 0; i < columns; ++i) {
+    const double difference = static_cast<double>(back[i]) - x[i];
+    sum += difference * difference;
+  }
+  return llvm::Error::success();
+}
+
 SideObserver::SideObserver(FormatId id, int64_t rows, int64_t columns) : id(id), columns(columns) {
   const FormatInfo &info = formatInfo(id);
   if (info.side == SideData::None)
     return;
+  if (info.side == SideData::Element) {
+    errors.resize(choiceOf().size());
+    return;
+  }
   auto [height, width] = sideBlock(info, columns);
   int64_t down = height ? (rows + height - 1) / height : 1;
   blocks.resize(size_t(down * ((columns + width - 1) / width)));
@@ -171,6 +198,11 @@ llvm::Error SideObserver::observe(int64_t row, const float *x, llvm::StringRef s
     return inputError("{}: column {} is {}; {} stores finite numbers only",
                       subject.empty() ? fmt::format("row {}", row) : subject.str(), at, x[at],
                       formatInfo(id).name);
+  for (size_t i = 0; i < errors.size(); ++i)
+    if (llvm::Error error = addError(codecFor(choiceOf()[i]), x, columns, subject, errors[i]))
+      return error;
+  if (!errors.empty())
+    return llvm::Error::success();
   auto [height, width] = sideBlock(formatInfo(id), columns);
   const int64_t across = (columns + width - 1) / width;
   float *amax = blocks.data() + (height ? row / height * across : 0);
@@ -186,6 +218,8 @@ std::vector<float> SideObserver::values() const {
     float scale = blocks[0] / static_cast<float>(scaleDivisor(id));
     return {scale > 0 ? scale : 1.0f};
   }
+  if (info.side == SideData::Element)
+    return {float(std::min_element(errors.begin(), errors.end()) - errors.begin())};
   std::vector<float> result = blocks;
   if (info.side == SideData::Block128)
     for (float &amax : result)

@@ -121,12 +121,14 @@ const Codec &codecFor(FormatId id);
 /// First pass over the rows of a tensor: finds the numbers beside them, by rule Max.
 ///   Scale      amax of the tensor / scaleDivisor; 1 when every value was 0
 ///   Block128   amax of the square block / largestElement; 0 when every value was 0
+///   Element    the one of the formats that CodecFamily::Choice chooses from (choiceOf), by its
+///              number, whose rule Mse has the least sum of squared errors over the tensor
 ///   Nested     offset: mean of the blocks' amax; then the largest |amax - offset| of 256 blocks
 class SideObserver {
 public:
   SideObserver(FormatId id, int64_t rows, int64_t columns);
   /// Whether the format keeps anything beside its rows; else there is nothing to observe.
-  bool isNeeded() const { return !blocks.empty(); }
+  bool isNeeded() const { return !blocks.empty() || !errors.empty(); }
   /// Takes notice of row `row`, x[columns]; fails (input) on NaN and infinity, naming `subject`
   /// and the column. Rows may come in any order, each once.
   llvm::Error observe(int64_t row, const float *x, llvm::StringRef subject = {});
@@ -136,7 +138,8 @@ public:
 private:
   FormatId id;
   int64_t columns;
-  std::vector<float> blocks; ///< amax of each part of the tensor that has one
+  std::vector<float> blocks;  ///< amax of each part of the tensor that has one
+  std::vector<double> errors; ///< of each choice, for SideData::Element
 };
 
 /// The scale of the tensor under rule Max is amax / scaleDivisor (SideData::Scale): what the

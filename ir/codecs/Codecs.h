@@ -19,6 +19,11 @@ std::unique_ptr<Codec> makeGridCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
 std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
 std::unique_ptr<Codec> makeTrellisCodec(const FormatInfo &info);
+std::unique_ptr<Codec> makeGgmlTableCodec(const FormatInfo &info);      ///< iq4_nl and iq4_xs
+std::unique_ptr<Codec> makeChoiceCodec(const FormatInfo &info);
+
+/// The formats that llm_fp4 chooses from, by the number that SideData::Element holds.
+llvm::ArrayRef<FormatId> choiceOf();
 
 /// Writes x[256] as the block (info.blockBytes) of a K-quant that GGML's reference gives, with
 /// `importance` [256] (null: its quantizer without). False when the scales do not fit f16.

@@ -107,6 +107,10 @@ std::optional<Minifloat> minifloatOf(ElementKind kind) {
     return Minifloat{2, 3, 1, 0x1f};
   case ElementKind::E2M1:
     return Minifloat{2, 1, 1, 0x07};
+  case ElementKind::E1M2:
+    return Minifloat{1, 2, 1, 0x07};
+  case ElementKind::E3M0:
+    return Minifloat{3, 0, 3, 0x07};
   default:
     return std::nullopt;
   }

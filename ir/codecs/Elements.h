@@ -14,8 +14,8 @@
 
 namespace qplan {
 
-/// A float of 1 sign bit, `exponentBits` and `mantissaBits` (at least 1 each, 3 to 8 bits in
-/// all, the sign the highest). Subnormals exist in every one.
+/// A float of 1 sign bit, `exponentBits` >= 1 and `mantissaBits` (3 to 8 bits in all, the sign the
+/// highest). Exponent 0 holds the subnormals, without mantissa 0 alone.
 struct Minifloat {
   int exponentBits, mantissaBits, bias;
   uint8_t highest; ///< code of the greatest finite number; magnitudes above are no numbers

@@ -282,15 +282,22 @@ private:
     return static_cast<uint8_t>(index);
   }
 
+  /// The byte of the least power of two by which nothing saturates; of integers, of the greatest
+  /// power up to amax, by which the last code may be a step short.
+  int powerFor(float amax) const {
+    if (info.isInteger())
+      return static_cast<int>(std::bit_cast<uint32_t>(amax) >> 23);
+    const uint32_t bits = std::bit_cast<uint32_t>(amax / largest);
+    if (bits <= 0x00400000u) // 2^-127
+      return 0;
+    return std::min(static_cast<int>((bits + 0x7fffffu) >> 23), 254);
+  }
+
   /// Rule Max.
   GroupScale scaleOfMaximum(float amax, const EncodeOptions &options, int64_t block) const {
     switch (info.scale) {
-    case ScaleType::E8M0: {
-      // OCP MX: the exponents of the largest magnitude less that of the largest element.
-      const int exponent = static_cast<int>(std::bit_cast<uint32_t>(amax) >> 23);
-      const int reach = std::ilogb(largest * unit);
-      return ofByte(std::clamp(exponent - reach, 0, 254), options, block);
-    }
+    case ScaleType::E8M0:
+      return ofByte(powerFor(amax), options, block);
     case ScaleType::E4M3: {
       // As ModelOpt: amax / (6 * scale) is one division; blocks of zeros get 1.
       const float scale = amax / (largest * options.tensor.scale());

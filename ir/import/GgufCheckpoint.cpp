@@ -3,7 +3,12 @@
 #include "ir/import/GgufCheckpoint.h"
 #include "ir/Failure.h"
 #include "ir/import/Gguf.h"
+#include "ir/import/GgufFp4.h"
 #include "ir/import/MappedFile.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 
 namespace qplan {
 
@@ -19,6 +24,9 @@ private:
   llvm::Error openPart(const std::string &file);
   llvm::Error addTensors(const Gguf &part, const MappedFile &file);
   llvm::Error openOtherParts(uint64_t count);
+  /// Gives fp4 tensors their rows, and NVFP4 ones the scale that lies in a tensor of its own.
+  llvm::Error resolveFp4();
+  llvm::Expected<float> tensorScale(const TensorInfo &tensor, const TensorInfo *found) const;
   std::vector<std::unique_ptr<MappedFile>> files;
   std::vector<std::unique_ptr<Gguf>> parts;
 };
@@ -143,7 +151,58 @@ llvm::Error GgufCheckpoint::open() {
   for (const auto &each : parts)
     headers.push_back(each->header());
   computeHash(headers);
-  return llvm::Error::success();
+  return resolveFp4();
+}
+
+/// "blk.0.ffn_up.weight" -> "blk.0.ffn_up.scale".
+static std::string scaleNameOf(llvm::StringRef weight) {
+  weight.consume_back(".weight");
+  return (weight + ".scale").str();
+}
+
+llvm::Expected<float> GgufCheckpoint::tensorScale(const TensorInfo &tensor,
+                                                  const TensorInfo *found) const {
+  if (!found)
+    return 1.0f; // the converter leaves such scales out
+  if (found->format != FormatId::F32 || found->elements() != 1)
+    return inputError("{}: tensor '{}' is {} of shape {}; one F32 number, the scale of the NVFP4 "
+                      "tensor '{}', is expected (experts with a scale each are not read)",
+                      found->file, found->name, found->storage, found->shapeText(), tensor.name);
+  float scale;
+  std::memcpy(&scale, found->data, sizeof scale);
+  if (!std::isfinite(scale) || scale <= 0)
+    return inputError("{}: tensor '{}' is {}; a finite scale above 0 is expected", found->file,
+                      found->name, scale);
+  return scale;
+}
+
+llvm::Error GgufCheckpoint::resolveFp4() {
+  auto isFp4 = [](const TensorInfo &tensor) {
+    return tensor.format == FormatId::MxFp4 || tensor.format == FormatId::NvFp4;
+  };
+  if (std::none_of(tensors().begin(), tensors().end(), isFp4))
+    return llvm::Error::success();
+  std::vector<TensorInfo> resolved = tensors().vec();
+  std::vector<std::string> used;
+  for (TensorInfo &tensor : resolved) {
+    if (!isFp4(tensor))
+      continue;
+    float scale = 1;
+    if (const TensorInfo *found = find(scaleNameOf(tensor.name));
+        tensor.format == FormatId::NvFp4) {
+      auto number = tensorScale(tensor, found);
+      if (!number)
+        return number.takeError();
+      scale = *number;
+      if (found)
+        used.push_back(found->name);
+    }
+    tensor.rows = makeGgufFp4Rows(*tensor.format, tensor.data, tensor.shape.back(), scale);
+  }
+  std::erase_if(resolved, [&](const TensorInfo &tensor) {
+    return std::find(used.begin(), used.end(), tensor.name) != used.end();
+  });
+  return replaceAll(std::move(resolved));
 }
 
 llvm::Expected<std::unique_ptr<Checkpoint>> openGguf(llvm::StringRef path) {

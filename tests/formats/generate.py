@@ -134,6 +134,22 @@ def e2m5(scale=None):
     return encode
 
 
+def fp4_row(magnitudes):
+    """4-bit floats of these 8 magnitudes by code, ties to the even code; one f32 scale."""
+    table = np.array(magnitudes, np.float64)
+
+    def encode(x):
+        s = np.abs(x).max() / F32(table[-1])
+        v = x / s if s else x * F32(0)
+        distance = np.abs(np.abs(v).astype(np.float64)[:, None] - table)
+        distance += (np.arange(8) % 2) * 1e-12  # odd codes lose ties
+        code = distance.argmin(axis=1)
+        data = pack_bits(code + 8 * np.signbit(v), 4) + s.tobytes()
+        return data, s * np.where(np.signbit(v), -1, 1).astype(F32) * table[code].astype(F32)
+
+    return encode
+
+
 def mxint8(x):
     """OCP MX: two's complement in 1/64, here with offset 128; blocks of 32."""
     codes, scales, values = [], [], []
@@ -197,8 +213,13 @@ def importances():
     return np.stack([spread, partly, np.ones(COLUMNS)]).astype(F32)
 
 
+def name_of(kind):
+    """Our name of one of GGML's types."""
+    return kind.lower() if kind.startswith("IQ") else kind[:2].lower() + kind[2:]
+
+
 def write_kquants(library, x, kinds):
-    """K-quants of every input, without and with importance, by ggml_quantize_chunk."""
+    """K-quants and tables of every input, without and with importance, by ggml_quantize_chunk."""
     ggml = ctypes.CDLL(library)
     quantize = ggml.ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
@@ -206,8 +227,9 @@ def write_kquants(library, x, kinds):
     quantize.argtypes = [ctypes.c_int, floats, ctypes.c_void_p, *[ctypes.c_int64] * 3, floats]
     weights = importances()
     (HERE / "importances.txt").write_text("".join(f"{row.tobytes().hex()}\n" for row in weights))
-    for kind in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]:
-        size = gguf.GGML_QUANT_SIZES[kinds[kind]][1]
+    for kind in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"]:
+        block, size = gguf.GGML_QUANT_SIZES[kinds[kind]]
+        size *= COLUMNS // block
         rows = []
         for i, row in enumerate(x):
             for w in [None, *range(len(weights))]:
@@ -218,7 +240,7 @@ def write_kquants(library, x, kinds):
                 source = i if w is None else f"{i} importance {w}"
                 rows.append((COLUMNS, source, out.tobytes(),
                              gguf.quants.dequantize(out[None], kinds[kind])[0]))
-        write(f"{kind[:2].lower()}{kind[2:]}_encoded", rows)
+        write(f"{name_of(kind)}_encoded", rows)
 
 
 def write(name, rows):
@@ -277,6 +299,9 @@ def main():
         "fp8_e4m3_head": fp8([0.0625]),
         "fp8_e4m3_g128": fp8(group=128),
         "mxint8": mxint8,
+        "fp4_e1m2": fp4_row(np.arange(8) / 4),
+        "fp4_e2m1": fp4_row([0, 0.5, 1, 1.5, 2, 3, 4, 6]),
+        "fp4_e3m0": fp4_row([0, 0.25, 0.5, 1, 2, 4, 8, 16]),
         "int8_b256": q8_k,
         "int8_b32": ggml(kinds.Q8_0),
     }
@@ -303,10 +328,14 @@ def main():
     blocks = np.array([0.0625, 0.25], F32)
     rows = [(COLUMNS, i, *fp8(blocks, group=128)(row), blocks) for i, row in enumerate(x)]
     write("fp8_e4m3_b128", rows)
-    halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+    choice = np.array([2], F32)
+    write("llm_fp4", [(COLUMNS, i, *encoders["fp4_e3m0"](row), choice) for i, row in enumerate(x)])
+    halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+              "IQ4_NL": (0,), "IQ4_XS": (0,)}
     for seed, (kind, at) in enumerate(halves.items()):
-        rows = [(256, None, *pair) for pair in random_blocks(kinds[kind], at, seed)]
-        write(kind[:2].lower() + kind[2:], rows)
+        columns = gguf.GGML_QUANT_SIZES[kinds[kind]][0]
+        rows = [(columns, None, *pair) for pair in random_blocks(kinds[kind], at, seed)]
+        write(name_of(kind), rows)
     write_numbers()
     if len(sys.argv) > 1:
         write_kquants(sys.argv[1], x, kinds)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the files of tests/formats/golden/ whose reference is a package of PyTorch.
 
-  mxfp8, mxfp8_e5m2, mxfp6, mxfp6_e2m3, mxfp4   torchao (ScaleCalculationMode.FLOOR)
+  mxfp8, mxfp8_e5m2, mxfp6, mxfp6_e2m3, mxfp4   torchao (ScaleCalculationMode.RCEIL)
   nvfp4                                         nvidia-modelopt (NVFP4QTensor)
   nf4, fp4, nf4_dq, fp4_dq                      bitsandbytes (quantize_4bit, blocks of 64)
 
@@ -15,6 +15,7 @@ import generate
 import numpy as np
 import torch
 from modelopt.torch.quantization.qtensor.nvfp4_tensor import NVFP4QTensor
+from torchao.prototype.mx_formats.config import ScaleCalculationMode
 from torchao.prototype.mx_formats.mx_tensor import to_dtype, to_mx
 
 HERE = generate.HERE
@@ -28,7 +29,7 @@ def nibbles(codes):
 
 def mx(element, bits):
     def encode(x):
-        scale, data = to_mx(torch.from_numpy(x)[None], element, 32)
+        scale, data = to_mx(torch.from_numpy(x)[None], element, 32, ScaleCalculationMode.RCEIL)
         values = to_dtype(data, scale, element, 32, torch.float32)
         codes = data.view(torch.uint8).numpy().ravel()
         if bits == 6:  # torchao keeps a code in a byte

@@ -132,7 +132,8 @@ INSTANTIATE_TEST_SUITE_P(Codec, Golden, testing::ValuesIn(everyFormat()), format
 TEST(GgmlSuperblocks, StoreTheBytesOfGgmlsLibrary) {
   std::vector<std::vector<float>> inputs = readInputs(), importances = readInputs("importances");
   for (FormatId id :
-       {FormatId::Q2_K, FormatId::Q3_K, FormatId::Q4_K, FormatId::Q5_K, FormatId::Q6_K}) {
+       {FormatId::Q2_K, FormatId::Q3_K, FormatId::Q4_K, FormatId::Q5_K, FormatId::Q6_K,
+        FormatId::IQ4_NL, FormatId::IQ4_XS}) {
     const FormatInfo &info = formatInfo(id);
     std::vector<GoldenRow> rows = readGolden(info.name + std::string("_encoded"));
     ASSERT_EQ(rows.size(), inputs.size() * (importances.size() + 1));

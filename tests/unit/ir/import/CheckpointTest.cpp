@@ -2,9 +2,11 @@
 
 #include "ir/import/Checkpoint.h"
 #include "TestFiles.h"
+#include "ir/codecs/Codec.h"
 #include "ir/import/Gguf.h"
 
 #include <gtest/gtest.h>
+#include <llvm/ADT/StringExtras.h>
 
 using namespace qplan;
 using namespace qplan::test;
@@ -89,6 +91,67 @@ TEST(GgufCheckpoint, RefusesTypesWithoutACodecByName) {
   auto checkpoint = openCheckpoint(folder.write("b.gguf", numbers.bytes()));
   ASSERT_TRUE(!!checkpoint) << messageOf(checkpoint.takeError());
   EXPECT_FALSE((*checkpoint)->find("map")->format.has_value());
+}
+
+/// Values of the only row of a tensor of `columns`.
+static std::vector<float> rowOf(const Checkpoint &checkpoint, const char *name, int64_t columns) {
+  const TensorInfo *tensor = checkpoint.find(name);
+  EXPECT_TRUE(tensor && tensor->rows);
+  if (!tensor || !tensor->rows)
+    return {};
+  const Codec &codec = codecFor(*tensor->format);
+  std::vector<uint8_t> row(codec.bytesPerRow(columns));
+  tensor->rows->read(0, row.data());
+  const std::vector<float> side = tensor->rows->side();
+  std::vector<float> values(columns);
+  codec.decodeRow(row.data(), columns, values.data(), {side, 0});
+  return values;
+}
+
+TEST(GgufCheckpoint, ReadsBlocksOfFp4) {
+  // What gguf-py stores for -16..15: exponent 2, halves of the block in the halves of bytes.
+  const std::string mx = llvm::fromHex("810e0e1d1d2d2d3c3c4c4b4b5a5a595960");
+  // Scales 2, 0.5, nothing (0x7f) and 2^-9; codes 0..15 twice.
+  const std::string nv = llvm::fromHex("40307f01") + llvm::fromHex("8091a2b3c4d5e6f7") +
+                         llvm::fromHex("0112233445566778") + std::string(8, '\x22') +
+                         std::string(8, '\xf7');
+  const float half = 0.5f;
+  const std::string scale(reinterpret_cast<const char *>(&half), 4);
+  GgufImage image;
+  image.tensor("a.weight", {32}, 39, mx).tensor("b.weight", {64}, 40, nv);
+  image.tensor("b.scale", {1}, 0, scale);
+  TempFolder folder;
+  auto checkpoint = openCheckpoint(folder.write("a.gguf", image.bytes()));
+  ASSERT_TRUE(!!checkpoint) << messageOf(checkpoint.takeError());
+  EXPECT_EQ((*checkpoint)->find("b.scale"), nullptr); // used up
+  std::vector<float> a = rowOf(**checkpoint, "a.weight", 32);
+  EXPECT_EQ(a, (std::vector<float>{-16, -16, -12, -12, -12, -12, -8, -8, -8, -6, -6,
+                                   -4,  -4,  -2,  -2,  0,   0,   0,  2,  2,  4,  4,
+                                   6,   6,   8,   8,   8,   12,  12, 12, 12, 16}));
+  std::vector<float> b = rowOf(**checkpoint, "b.weight", 64);
+  const float numbers[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+  for (int i = 0; i < 16; ++i)
+    EXPECT_EQ(b[i], numbers[i]) << i; // scale 2 * 0.5
+  EXPECT_EQ(b[16], 0.25f * numbers[1]);
+  EXPECT_EQ(b[24], 0.25f * numbers[0]);
+  EXPECT_EQ(b[31], 0.25f * numbers[7]);
+  EXPECT_EQ(b[32], 0.0f);
+  EXPECT_EQ(b[48], 0x1p-10f * 6);
+  EXPECT_EQ(b[63], 0x1p-10f * -6);
+}
+
+TEST(GgufCheckpoint, RefusesScalesOfExpertsAndBadScales) {
+  TempFolder folder;
+  GgufImage stacked;
+  stacked.tensor("b.weight", {64}, 40, std::string(36, '\0'));
+  stacked.tensor("b.scale", {2}, 0, std::string(8, '\0'));
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("a.gguf", stacked.bytes()))),
+              "tensor 'b.scale' is F32 of shape [2]; one F32 number");
+  GgufImage zero;
+  zero.tensor("b.weight", {64}, 40, std::string(36, '\0'));
+  zero.tensor("b.scale", {1}, 0, std::string(4, '\0'));
+  EXPECT_PART(messageOf(openCheckpoint(folder.write("b.gguf", zero.bytes()))),
+              "tensor 'b.scale' is 0; a finite scale above 0 is expected");
 }
 
 /// Part `number` (from 0) of `count`, with one tensor.

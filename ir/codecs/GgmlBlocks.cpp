@@ -9,13 +9,15 @@
 #include "ir/Failure.h"
 #include "ir/codecs/Codecs.h"
 #include "ir/codecs/Elements.h"
+#include "ir/codecs/KQuantSearch.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
+#include <cmath>
 
 namespace qplan {
 namespace {
 
-constexpr int64_t blockSize = 32;
+constexpr int blockSize = 32;
 
 /// The grid of one block before it is rounded to f16.
 struct BlockScale {
@@ -82,12 +84,18 @@ public:
 protected:
   llvm::Error encode(const float *x, int64_t columns, const EncodeOptions &options,
                      uint8_t *out) const override {
-    if (options.rule != ScaleRule::Max)
-      return usageError("{} is written by GGML's own rule, which has no search; use method max, or "
-                        "int{}_g32 with mse",
+    const bool weighted = options.rule == ScaleRule::Mse && options.importance && info.isWeight;
+    if (options.rule != ScaleRule::Max && !weighted)
+      return usageError("{} is written by GGML's own rule, which has no search without importance; "
+                        "use method max or imatrix, or int{}_g32 with mse",
                         info.name, info.elementBits == 5 ? 4 : info.elementBits);
+    const bool searches = weighted && info.elementBits != 8; // q8_0 has one rule
+    const float spread = searches ? meanSquare(x, columns) : 0.0f;
     for (int64_t b = 0; b < columns / blockSize; ++b, out += info.blockBytes, x += blockSize) {
-      BlockScale chosen = chooseScale(x);
+      uint8_t codes[blockSize];
+      BlockScale chosen =
+          searches ? searchScale(x, options.importance + b * blockSize, spread, codes)
+                   : chooseScale(x);
       uint16_t scale = f16FromF32(chosen.scale), min = f16FromF32(chosen.min);
       if ((scale & 0x7c00) == 0x7c00 || (min & 0x7c00) == 0x7c00)
         return inputError("{}: columns {} to {} are too large for the f16 scales of {}; keep the "
@@ -97,7 +105,9 @@ protected:
       storeUnaligned(out, scale);
       if (info.panelMin)
         storeUnaligned(out + 2, min);
-      packCodes(x, chosen, out);
+      if (!searches)
+        chooseCodes(x, chosen, codes);
+      packCodes(codes, out);
     }
     return llvm::Error::success();
   }
@@ -138,20 +148,50 @@ private:
     return {scale, reciprocal(scale), 0.0f};
   }
 
-  void packCodes(const float *x, const BlockScale &chosen, uint8_t *block) const {
-    uint8_t *to = block + codesAt;
+  static float meanSquare(const float *x, int64_t columns) {
+    float sum = 0;
+    for (int64_t i = 0; i < columns; ++i)
+      sum += x[i] * x[i];
+    return sum / static_cast<float>(columns);
+  }
+
+  /// The grid and the codes that GGML finds with an importance matrix; `spread` is the row's
+  /// mean square.
+  BlockScale searchScale(const float *x, const float *importance, float spread,
+                         uint8_t *codes) const {
+    float weight[blockSize];
+    for (int64_t i = 0; i < blockSize; ++i)
+      weight[i] = importance[i] * std::sqrt(spread + x[i] * x[i]);
+    const WeightedGroup group{blockSize, x, weight};
+    if (!info.panelMin)
+      return {searchSigned(group, info.offset, codes), 0.0f, 0.0f};
+    float minimum = 0;
+    float scale = searchWithMinimum(group, (1 << info.elementBits) - 1, {-0.9f, 0.05f, 36}, codes,
+                                    minimum);
+    return {scale, 0.0f, -minimum};
+  }
+
+  /// Codes for a grid; of q8_0 the bytes themselves.
+  void chooseCodes(const float *x, const BlockScale &chosen, uint8_t *codes) const {
     if (info.elementBits == 8) {
       for (int64_t i = 0; i < blockSize; ++i)
-        to[i] = static_cast<uint8_t>(roundAway(x[i] * chosen.inverse));
+        codes[i] = static_cast<uint8_t>(roundAway(x[i] * chosen.inverse));
       return;
     }
-    uint8_t codes[blockSize];
     const float half = static_cast<float>(info.offset) + 0.5f;
     const int32_t highest = (1 << info.elementBits) - 1;
     for (int64_t i = 0; i < blockSize; ++i) {
       int32_t code = static_cast<int32_t>((x[i] - chosen.min) * chosen.inverse + half);
       code = code < highest ? code : highest;
       codes[i] = static_cast<uint8_t>(code > 0 ? code : 0);
+    }
+  }
+
+  void packCodes(const uint8_t *codes, uint8_t *block) const {
+    uint8_t *to = block + codesAt;
+    if (info.elementBits == 8) {
+      std::memcpy(to, codes, blockSize);
+      return;
     }
     for (int64_t j = 0; j < blockSize / 2; ++j)
       to[j] = static_cast<uint8_t>((codes[j] & 15) | codes[j + 16] << 4);

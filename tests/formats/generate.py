@@ -219,7 +219,7 @@ def name_of(kind):
 
 
 def write_kquants(library, x, kinds):
-    """K-quants and tables of every input, without and with importance, by ggml_quantize_chunk."""
+    """GGML's types of every input, without and with importance, by ggml_quantize_chunk."""
     ggml = ctypes.CDLL(library)
     quantize = ggml.ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
@@ -227,7 +227,8 @@ def write_kquants(library, x, kinds):
     quantize.argtypes = [ctypes.c_int, floats, ctypes.c_void_p, *[ctypes.c_int64] * 3, floats]
     weights = importances()
     (HERE / "importances.txt").write_text("".join(f"{row.tobytes().hex()}\n" for row in weights))
-    for kind in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"]:
+    for kind in ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1",
+                 "Q5_0", "Q5_1"]:
         block, size = gguf.GGML_QUANT_SIZES[kinds[kind]]
         size *= COLUMNS // block
         rows = []

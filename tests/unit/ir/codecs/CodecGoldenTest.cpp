@@ -129,11 +129,12 @@ TEST_P(Golden, AnyBytesDecodeWithoutHarm) {
 INSTANTIATE_TEST_SUITE_P(Codec, Golden, testing::ValuesIn(everyFormat()), formatTestName);
 
 /// The files *_encoded.txt hold what GGML's own library stored.
-TEST(GgmlSuperblocks, StoreTheBytesOfGgmlsLibrary) {
+TEST(GgmlFormats, StoreTheBytesOfGgmlsLibrary) {
   std::vector<std::vector<float>> inputs = readInputs(), importances = readInputs("importances");
   for (FormatId id :
        {FormatId::Q2_K, FormatId::Q3_K, FormatId::Q4_K, FormatId::Q5_K, FormatId::Q6_K,
-        FormatId::IQ4_NL, FormatId::IQ4_XS}) {
+        FormatId::IQ4_NL, FormatId::IQ4_XS, FormatId::Q4_0, FormatId::Q4_1, FormatId::Q5_0,
+        FormatId::Q5_1}) {
     const FormatInfo &info = formatInfo(id);
     std::vector<GoldenRow> rows = readGolden(info.name + std::string("_encoded"));
     ASSERT_EQ(rows.size(), inputs.size() * (importances.size() + 1));

@@ -265,11 +265,13 @@ TEST(AffineCodec, StaticActivationsSaturateSymmetrically) {
   EXPECT_EQ(y, (std::vector<float>{-127, 127, 0, 0}));
 }
 
-TEST(GgmlBlocks, RefuseASearch) {
-  std::vector<float> x = normalValues(32, 1), importance(32, 1.0f);
+TEST(GgmlBlocks, RefuseASearchWithoutImportance) {
+  std::vector<float> x = normalValues(32, 1);
   std::vector<uint8_t> row(18);
+  EncodeOptions options;
+  options.rule = ScaleRule::Mse;
   std::string message =
-      messageOf(codecFor(FormatId::Q4_0).encodeRow(x.data(), 32, importance.data(), row.data()));
+      messageOf(codecFor(FormatId::Q4_0).encodeRow(x.data(), 32, options, row.data()));
   EXPECT_NE(message.find("q4_0"), std::string::npos) << message;
 }
 

@@ -73,8 +73,8 @@ def Qp_QuantizeOp : Qp_Op<"quantize", [Pure]> {
   let summary = "round to the numbers that a format can store";
   let description = [{
     The result's type names the format; codecs/ state the rounding exactly. For a
-    weight, `method` says how scales were chosen (`max`, `mse`). For activations
-    the scale is taken from each row or block when it arrives (dynamic), or is
+    weight, `method` says how scales are chosen (ir/weights/WeightRounding.h: `max`,
+    `mse`, `imatrix(BLOB)`). For activations the scale is taken from each row or block when it arrives (dynamic), or is
     `scale` when that is given (static).
 
     [quantize-c1] operand and result have the same shape.
@@ -104,9 +104,11 @@ def Qp_ObserveOp : Qp_Op<"observe"> {
   let description = [{
     Per column: largest magnitude, mean magnitude, mean square. Inserted by
     `qp-insert-observers` for calibration, never present in a shipped plan. With
-    `gram`, instead, the sum of x x^T over the rows x, in f64: what GPTQ needs.
+    `gram`, instead, the sum of x x^T over the rows x, in f64 (f32 over the rows of
+    a pass): what GPTQ and AWQ need. With `histogram`, how often magnitudes fall into
+    2048 equal parts of a range that is chosen before the plan runs.
   }];
-  let arguments = (ins F32Tensor:$input, StrAttr:$site, UnitAttr:$gram);
+  let arguments = (ins F32Tensor:$input, StrAttr:$site, UnitAttr:$gram, UnitAttr:$histogram);
   let assemblyFormat = "$input `,` $site attr-dict `:` type($input)";
 }
 

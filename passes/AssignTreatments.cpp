@@ -165,6 +165,29 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
     return wanted;
   }
 
+  /// Whether the format has scales that the methods mse and imatrix can choose.
+  llvm::Error checkScaleMethod(const Site &site, const Treatment &treatment) {
+    const FormatInfo &info = formatInfo(treatment.weight);
+    bool imatrix = treatment.method == Method::Imatrix;
+    if (treatment.method == Method::Mse && info.family == CodecFamily::Ggml)
+      return usageError("site {}: {} is written by GGML's own rule, which has no search; leave out "
+                        "@mse, write @imatrix, or choose int8_g32, int4_g32 or another format of "
+                        "ours",
+                        site.name, info.name);
+    if (imatrix && info.isPerTensor())
+      return usageError("site {}: {} has one scale for all columns, from the largest magnitude; "
+                        "leave out @imatrix",
+                        site.name, info.name);
+    if (imatrix && info.family == CodecFamily::Float)
+      return usageError("site {}: {} has no scales to choose; leave out @imatrix", site.name,
+                        info.name);
+    if (imatrix && !site.input())
+      return usageError("site {}: imatrix weighs errors by the rows that are multiplied, and here "
+                        "rows are looked up; give it another method in a recipe",
+                        site.name);
+    return llvm::Error::success();
+  }
+
   llvm::Error checkSite(const Site &site, const Treatment &treatment) {
     const FormatInfo &info = formatInfo(treatment.weight);
     if (!info.isWeight)
@@ -174,12 +197,10 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
       return usageError("site {}: weights can be read from {}, but this version does not "
                         "quantize to it; `qplan formats` lists those it does",
                         site.name, info.name);
-    if (treatment.method == Method::Mse && info.family == CodecFamily::Ggml &&
-        treatment.weight != site.stored)
-      return usageError("site {}: {} is written by GGML's own rule, which has no search; leave out "
-                        "@mse, or choose int8_g32, int4_g32 or another format of ours",
-                        site.name, info.name);
-    if (const MomentMethod *method = momentMethod(treatment.method);
+    if (treatment.weight != site.stored)
+      if (auto error = checkScaleMethod(site, treatment))
+        return error;
+    if (const MomentMethod *method = momentMethod(treatment);
         method && treatment.weight != site.stored) {
       if (auto error = method->check(treatment))
         return usageError("site {}: {}", site.name, llvm::toString(std::move(error)));
@@ -212,11 +233,11 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
             parseTreatment(cast<StringAttr>(s.op->getAttr(treatmentAttr)).getValue()));
       };
       for (const Site *each : {&site, entry->second})
-        if (Method method = text(*each).method; momentMethod(method))
+        if (Treatment treatment = text(*each); momentMethod(treatment))
           return usageError("sites {} and {} share the tensor `{}`, and {} changes it for one "
                             "input; give both another method, or store it twice with --untie",
                             entry->second->name, site.name, weight.getSource().str(),
-                            methodName(method).str());
+                            methodName(treatment.method).str());
       if (text(site).weight != text(*entry->second).weight)
         return usageError("sites {} and {} share the tensor `{}` but have different formats ({} "
                           "and {}); put both in scope (--sites) or store it twice with --untie",

@@ -8,8 +8,8 @@
 #include "ir/Failure.h"
 #include "passes/InputFold.h"
 #include "passes/PassInputs.h"
+#include "passes/SmoothFactors.h"
 
-#include <cmath>
 #include <llvm/ADT/MapVector.h>
 
 using namespace mlir;
@@ -53,8 +53,15 @@ struct FoldSmoothQuantPass : qplan::impl::FoldSmoothQuantBase<FoldSmoothQuantPas
         site.op->emitError() << llvm::toString(treatment.takeError());
         return signalPassFailure();
       }
-      if (treatment->method != Method::SmoothQuant)
+      bool smoothed = treatment->method == Method::SmoothQuantPlus ||
+                      (treatment->method == Method::SmoothQuant && !treatment->parameter("search"));
+      if (!smoothed)
         continue;
+      if (treatment->parameter("alpha") < 0) {
+        site.op->emitError() << "site " << site.name << ": the alpha of smoothquantplus was not "
+                             << "searched; give one, or run `qplan compile` with --calib";
+        return signalPassFailure();
+      }
       Group &group = groups[site.input()];
       group.alpha = treatment->parameter("alpha");
       group.sites.push_back(site);
@@ -73,54 +80,14 @@ struct FoldSmoothQuantPass : qplan::impl::FoldSmoothQuantBase<FoldSmoothQuantPas
       return usageError("site {}: smoothquant needs the ranges of its input; give a calibration "
                         "text (--calib) or statistics (--statistics)",
                         group.sites[0].name);
-    auto factors = computeFactors(group);
-    if (!factors)
-      return factors.takeError();
+    auto ranges = columnRanges(group.sites, *inputs.statistics, *inputs.weights);
+    if (!ranges)
+      return ranges.takeError();
+    std::vector<float> factors = ranges->factors(group.alpha);
     InputFold fold(std::move(group.sites));
-    fold.legalize(*factors);
+    fold.legalize(factors);
     ++(fold.folds() ? folded : explicitOps);
-    return fold.apply(*factors, inputs.weights->blobs());
-  }
-
-  /// s[j] = a[j]^alpha / w[j]^(1 - alpha).
-  llvm::Expected<std::vector<float>> computeFactors(const Group &group) {
-    const std::string &name = group.sites[0].name;
-    auto found = inputs.statistics->sites.find(name);
-    if (found == inputs.statistics->sites.end())
-      return inputError("site {}: the statistics do not hold it; make them again", name);
-    const std::vector<float> &a = found->second.absMax;
-    std::vector<float> w(a.size(), 0.0f), s(a.size(), 1.0f);
-    for (const Site &site : group.sites) {
-      if (size_t(site.columns) != a.size())
-        return inputError("site {}: the statistics are of {} columns, the site has {}", site.name,
-                          a.size(), site.columns);
-      for (unsigned i = 0; i < site.weightCount; ++i)
-        if (auto error = columnMaxima(site.weight(i), w))
-          return std::move(error);
-    }
-    for (size_t j = 0; j < s.size(); ++j)
-      if (a[j] > 0 && w[j] > 0)
-        s[j] = float(std::clamp(std::pow(double(a[j]), group.alpha) /
-                                    std::pow(double(w[j]), 1 - group.alpha),
-                                1e-4, 1e4));
-    return s;
-  }
-
-  llvm::Error columnMaxima(Value weight, std::vector<float> &w) {
-    auto view = inputs.weights->open(weightUnder(weight).getSource());
-    if (!view)
-      return view.takeError();
-    constexpr int64_t rowsAtOnce = 16;
-    std::vector<float> rows(rowsAtOnce * w.size());
-    for (int64_t first = 0; first < view->rows(); first += rowsAtOnce) {
-      int64_t count = std::min(rowsAtOnce, view->rows() - first);
-      if (auto error = view->readRows(first, count, rows.data()))
-        return error;
-      for (int64_t r = 0; r < count; ++r)
-        for (size_t j = 0; j < w.size(); ++j)
-          w[j] = std::max(w[j], std::fabs(rows[r * w.size() + j]));
-    }
-    return llvm::Error::success();
+    return fold.apply(factors, inputs.weights->blobs());
   }
 };
 

@@ -18,6 +18,13 @@ namespace qplan {
 /// Attribute of a site's op: the blob of the factors that its input was divided by.
 inline constexpr llvm::StringLiteral factorsAttr = "qp.input_factors";
 
+/// Attribute of a site's op: its method over second moments has run.
+inline constexpr llvm::StringLiteral methodDoneAttr = "qp.method_done";
+
+/// Attribute of a site's op: the range of its static activation scale (f64), where it is not the
+/// largest magnitude of the statistics.
+inline constexpr llvm::StringLiteral rangeAttr = "qp.input_range";
+
 /// The sites that read one value and are scaled together.
 class InputFold {
 public:

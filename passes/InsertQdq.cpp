@@ -11,6 +11,7 @@
 #include "ir/models/StoredInput.h"
 #include "ir/packings/KvPages.h"
 #include "passes/PassInputs.h"
+#include "ir/weights/WeightRounding.h"
 #include "passes/InputFold.h"
 #include "passes/moments/MomentMethod.h"
 
@@ -123,20 +124,45 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
   }
 
   llvm::Error apply(const Site &site, const Treatment &treatment) {
-    const MomentMethod *method = momentMethod(treatment.method);
-    if (method && method->rounds(treatment) &&
-        qp::formatNameOf(weightUnder(site.weight()).getType()) != formatName(treatment.weight))
+    bool stored =
+        qp::formatNameOf(weightUnder(site.weight()).getType()) == formatName(treatment.weight);
+    if (const MomentMethod *method = momentMethod(treatment);
+        method && !stored && (method->rounds(treatment) || !site.op->hasAttr(methodDoneAttr)))
       return usageError("site {}: its weights are not rounded by {} yet; start from the stage "
                         "`round` of `qplan compile --dump-ir`",
                         site.name, methodName(treatment.method).str());
+    auto rounding = roundingText(site, treatment);
+    if (!rounding)
+      return rounding.takeError();
     for (unsigned i = 0; i < site.weightCount; ++i)
-      treatWeight(site, i, treatment);
+      treatWeight(site, i, treatment, *rounding);
     if (!treatment.activation || !site.input())
       return llvm::Error::success();
     return treatInput(site, treatment);
   }
 
-  void treatWeight(const Site &site, unsigned i, const Treatment &treatment) {
+  /// The method of the quantize ops of a site's weights; empty: max.
+  llvm::Expected<std::string> roundingText(const Site &site, const Treatment &treatment) {
+    if (treatment.method == Method::Mse)
+      return "mse";
+    if (treatment.method != Method::Imatrix || treatment.weight == site.stored)
+      return "";
+    if (!inputs.statistics || !inputs.weights)
+      return usageError("site {}: imatrix needs the mean squares of its input; give a calibration "
+                        "text (--calib) or statistics (--statistics)",
+                        site.name);
+    auto found = inputs.statistics->sites.find(site.name);
+    if (found == inputs.statistics->sites.end())
+      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+    const std::vector<float> &squares = found->second.meanSquare;
+    auto blob = inputs.weights->blobs().putFloats({int64_t(squares.size())}, squares);
+    if (!blob)
+      return blob.takeError();
+    return imatrixMethod(*blob);
+  }
+
+  void treatWeight(const Site &site, unsigned i, const Treatment &treatment,
+                   const std::string &rounding) {
     Value operand = site.weight(i);
     qp::WeightOp weight = weightUnder(operand);
     llvm::StringRef wanted = formatName(treatment.weight);
@@ -144,9 +170,9 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       return;
     // Rounding from the stored blocks' values: the dequantize op is the source.
     StringAttr method =
-        treatment.method == Method::Mse ? StringAttr::get(&getContext(), "mse") : StringAttr();
+        rounding.empty() ? StringAttr() : StringAttr::get(&getContext(), rounding);
     auto key = std::pair<Value, Attribute>(
-        weight, StringAttr::get(&getContext(), wanted + (method ? "@mse" : "")));
+        weight, StringAttr::get(&getContext(), wanted + "@" + rounding));
     Value &done = stored[key];
     if (!done) {
       OpBuilder builder(&getContext());
@@ -198,6 +224,8 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
     // A division changes the input that the scale was made for.
     if (format && scale && format.getValue() == info.name && !site.op->hasAttr(factorsAttr))
       return scale.getValueAsDouble();
+    if (auto range = site.op->getAttrOfType<FloatAttr>(rangeAttr))
+      return range.getValueAsDouble() / scaleDivisor(info.id);
     if (!inputs.statistics)
       return usageError("site {}: {} needs the range of its input; give a calibration text "
                         "(--calib) or statistics (--statistics)",

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "codegen/driver/Calibrator.h"
+#include "codegen/driver/PartialSums.h"
 #include "codegen/lower/Passes.h"
 #include "codegen/plan/Passes.h"
 #include "ir/Failure.h"
@@ -88,6 +89,24 @@ llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
   });
 }
 
+llvm::Error Compiler::observeWindows(LiveModel &live,
+                                     llvm::ArrayRef<std::vector<int32_t>> windows,
+                                     const PartialSums &partial) {
+  llvm::MutableArrayRef<uint8_t> memory(live.statistics(), live.statisticsBytes());
+  const uint64_t done = std::min<uint64_t>(partial.load(memory), windows.size());
+  if (done)
+    progress.note(fmt::format("calibration goes on after {} of {} samples", done, windows.size()));
+  for (uint64_t i = done; i < windows.size(); ++i) {
+    if (auto error = live.run(windows[i], nullptr))
+      return error;
+    progress.update("calibrate", i + 1, windows.size());
+    if (auto error = partial.store(memory, i + 1))
+      return error;
+  }
+  partial.remove();
+  return llvm::Error::success();
+}
+
 llvm::Error Compiler::calibrate() {
   if (options.calibration.empty()) {
     if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
@@ -142,11 +161,8 @@ llvm::Error Compiler::calibrate() {
   auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
   if (!live)
     return live.takeError();
-  for (auto [i, window] : llvm::enumerate(*windows)) {
-    if (auto error = (*live)->run(window, nullptr))
-      return error;
-    progress.update("calibrate", i + 1, windows->size());
-  }
+  if (auto error = observeWindows(**live, *windows, PartialSums(options.statistics, key)))
+    return error;
   Statistics made;
   made.key = key;
   std::map<std::string, SiteStatistics> observed;
@@ -156,11 +172,11 @@ llvm::Error Compiler::calibrate() {
     SiteStatistics site =
         readObserver((*live)->statistics() + entry.getAs<IntegerAttr>("offset").getInt(),
                      entry.getAs<IntegerAttr>("columns").getInt());
-    for (float value : site.meanSquare)
+    for (auto [j, value] : llvm::enumerate(site.meanSquare))
       if (!std::isfinite(value))
-        return inputError("site {}: its input becomes NaN or infinite on the calibration text; "
-                          "the weights are broken or overflow f32",
-                          name);
+        return inputError("site {}: column {} of its input becomes NaN or infinite on the "
+                          "calibration text; the weights are broken or overflow f32",
+                          name, j);
     observed[name] = std::move(site);
   }
   for (const auto &[name, source] : sharers)

@@ -62,7 +62,8 @@ public:
   plan::ProgramOp program() { return *module->getOps<plan::ProgramOp>().begin(); }
   int64_t vocabulary() const;
   /// Memory of the observers, [statistics_bytes].
-  const uint8_t *statistics() const { return observed; }
+  uint8_t *statistics() { return observed; }
+  size_t statisticsBytes() const;
   /// The packed bytes of weight.
   llvm::MutableArrayRef<uint8_t> bytesOf(plan::WeightOp weight);
 
@@ -72,7 +73,7 @@ private:
   std::unique_ptr<JitModel> code;
   qplan_model *model = nullptr;
   qplan_session *session = nullptr;
-  uint8_t *weightBytes = nullptr;
+  uint8_t *weightBytes = nullptr; ///< a private file, mapped: the kernel may write pages back
   uint64_t weightSize = 0;
   uint8_t *observed = nullptr;
 };

@@ -146,7 +146,8 @@ bool Compiler::needsStatistics() const {
                    llvm::any_of(source->tensors(),
                                 [](const TensorInfo &tensor) { return tensor.input.scale > 0; });
   auto needs = [&](const Treatment &treatment) {
-    return treatment.method == Method::SmoothQuant ||
+    return treatment.method == Method::SmoothQuant || treatment.method == Method::Imatrix ||
+           treatment.method == Method::SmoothQuantPlus ||
            (treatment.activation && formatInfo(*treatment.activation).isPerTensor() && !hasScales);
   };
   if (recipe)
@@ -174,9 +175,13 @@ llvm::Error Compiler::transform(ModuleOp module) {
   };
   if (auto error = stage("assign", createAssignTreatments(inputs, assigning)))
     return error;
+  if (auto error = searchSmoothPlus(module))
+    return error;
   if (auto error = stage("transform", createFoldSmoothQuant(inputs)))
     return error;
   if (auto error = roundSites(module))
+    return error;
+  if (auto error = chooseRanges(module))
     return error;
   if (auto error = stage("quantize", createInsertQdq(inputs)))
     return error;
@@ -285,11 +290,6 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
   PackOptions packing;
   packing.threads = options.threads;
   packing.progress = [&](uint64_t done, uint64_t all) { progress.update("weights", done, all); };
-  if (statistics)
-    packing.importance = [&](llvm::StringRef site) -> const std::vector<float> * {
-      auto found = statistics->sites.find(site.str());
-      return found == statistics->sites.end() ? nullptr : &found->second.meanSquare;
-    };
   auto sink = [&](uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
     return (*package)->writeWeights(offset, bytes);
   };

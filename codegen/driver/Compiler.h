@@ -56,6 +56,9 @@ struct ProgressSink {
   std::function<void(llvm::StringRef line)> note = [](llvm::StringRef) {};
 };
 
+class LiveModel;
+class PartialSums;
+
 /// One compilation. Members are filled stage by stage; each stage needs those before it.
 class Compiler {
 public:
@@ -80,6 +83,13 @@ private:
   /// Runs the methods over second moments (passes/moments) on the sites that have one: folds
   /// their factors and replaces the weights they round by blobs.
   llvm::Error roundSites(mlir::ModuleOp module);
+  /// Finds the alpha of treatments smoothquantplus that have none (SmoothPlus.cpp).
+  llvm::Error searchSmoothPlus(mlir::ModuleOp module);
+  /// Gives static activations whose treatment asks for it a range from a histogram.
+  llvm::Error chooseRanges(mlir::ModuleOp module);
+  /// Runs `windows` through observers, from where `partial` was left.
+  llvm::Error observeWindows(LiveModel &live, llvm::ArrayRef<std::vector<int32_t>> windows,
+                             const PartialSums &partial);
   /// From an imported module with observers to the plan that a LiveModel runs.
   llvm::Error lowerForCalibration(mlir::ModuleOp module);
   llvm::Error lower(mlir::ModuleOp module);

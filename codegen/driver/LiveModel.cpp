@@ -5,10 +5,43 @@
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
+#include <llvm/Support/FileSystem.h>
+#include <llvm/Support/Path.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 using namespace qplan;
+
+/// `bytes` of zeros in a file without a name, so that a model that is larger than memory
+/// is paged and not killed.
+static llvm::Expected<uint8_t *> mapScratch(uint64_t bytes) {
+  llvm::SmallString<128> path;
+  int file = -1;
+  auto failed = [&](std::error_code code) {
+    return machineError("calibration needs {} bytes in {} for the weights that it runs: {}; set "
+                        "TMPDIR to a folder with room",
+                        bytes, path.str().str(), code.message());
+  };
+  llvm::sys::path::system_temp_directory(/*ErasedOnReboot=*/true, path);
+  llvm::sys::path::append(path, "qplan-live-%%%%%%%%");
+  if (auto code = llvm::sys::fs::createUniqueFile(path, file, path))
+    return failed(code);
+  llvm::sys::fs::remove(path);
+  int status = posix_fallocate(file, 0, off_t(bytes));
+  void *memory = MAP_FAILED;
+  if (status == 0) {
+    memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    status = errno;
+  }
+  close(file);
+  if (memory == MAP_FAILED)
+    return failed(std::error_code(status, std::generic_category()));
+  return static_cast<uint8_t *>(memory);
+}
 
 llvm::Expected<std::unique_ptr<LiveModel>>
 LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store, unsigned threads,
@@ -25,14 +58,10 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
   live->code = std::move(*code);
   const qplan_model_v1 *description = live->code->model();
   live->weightSize = description->weight_bytes;
-  auto allocate = [](uint64_t bytes) {
-    return static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-  };
-  live->weightBytes = allocate(live->weightSize);
-  if (!live->weightBytes)
-    return machineError("calibration needs {} bytes for the weights in f32; there is not that "
-                        "much memory",
-                        live->weightSize);
+  auto mapped = mapScratch(live->weightSize);
+  if (!mapped)
+    return mapped.takeError();
+  live->weightBytes = *mapped;
   // The header that a file would have; model_open_memory checks it.
   std::memset(live->weightBytes, 0, 64);
   std::memcpy(live->weightBytes, "QPLANW1", 8);
@@ -55,7 +84,8 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
   qplan_options options = QPLAN_OPTIONS_INIT;
   options.threads = int32_t(threads);
   if (description->statistics_bytes) {
-    live->observed = allocate(description->statistics_bytes);
+    live->observed = static_cast<uint8_t *>(
+        std::aligned_alloc(64, (description->statistics_bytes + 63) / 64 * 64));
     if (!live->observed)
       return machineError("calibration needs {} bytes for statistics",
                           description->statistics_bytes);
@@ -73,7 +103,8 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
 LiveModel::~LiveModel() {
   qplan_session_free(session);
   qplan_model_close(model);
-  std::free(weightBytes);
+  if (weightBytes)
+    munmap(weightBytes, weightSize);
   std::free(observed);
 }
 
@@ -114,6 +145,8 @@ double LiveModel::divergence(const std::vector<float> &reference,
     total += sum;
   return std::max(0.0, total / double(rows.sums.size()));
 }
+
+size_t LiveModel::statisticsBytes() const { return size_t(code->model()->statistics_bytes); }
 
 int64_t LiveModel::vocabulary() const { return code->model()->vocabulary; }
 

@@ -54,7 +54,7 @@ llvm::Expected<llvm::MapVector<llvm::StringRef, MethodSite>> methodSites(ArrayRe
     if (!treatment)
       return treatment.takeError();
     // What is stored in the format already is kept, as by every method.
-    if (momentMethod(treatment->method) && treatment->weight != site.stored)
+    if (momentMethod(*treatment) && treatment->weight != site.stored)
       found.insert({site.name, {site, std::move(*treatment)}});
   }
   return found;
@@ -89,7 +89,8 @@ void insertMomentObservers(ModuleOp module, ArrayRef<MethodInput> inputs) {
     if (names.contains(site.name)) {
       OpBuilder builder(site.op);
       for (bool gram : {false, true})
-        qp::ObserveOp::create(builder, site.op->getLoc(), site.input(), site.name, gram);
+        qp::ObserveOp::create(builder, site.op->getLoc(), site.input(), site.name, gram,
+                              /*histogram=*/false);
     }
 }
 
@@ -102,10 +103,13 @@ llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MethodInput &input
     auto entry = cast<DictionaryAttr>(attr);
     if (entry.getAs<StringAttr>("site").getValue() != input.observer)
       continue;
-    const uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
+    uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
     if (entry.getAs<UnitAttr>("gram")) {
-      moments.gram = ArrayRef(reinterpret_cast<const double *>(memory),
-                              size_t(input.columns * input.columns));
+      auto *gram = reinterpret_cast<double *>(memory);
+      for (int64_t i = 0; i < input.columns; ++i) // observers fill the lower triangle
+        for (int64_t j = 0; j < i; ++j)
+          gram[j * input.columns + i] = gram[i * input.columns + j];
+      moments.gram = ArrayRef(gram, size_t(input.columns * input.columns));
       std::memcpy(&moments.count, memory + input.bytes(), sizeof moments.count);
     } else {
       SiteStatistics ranges = readObserver(memory, input.columns);
@@ -162,7 +166,7 @@ private:
   }
 
   llvm::Error runPart(ArrayRef<MethodSite> sites, const InputMoments &moments) {
-    const MomentMethod &method = *momentMethod(sites[0].treatment.method);
+    const MomentMethod &method = *momentMethod(sites[0].treatment);
     std::vector<MomentWeight> weights;
     std::vector<Site> places;
     for (const MethodSite &each : sites) {
@@ -221,6 +225,8 @@ private:
         if (auto error = roundWeight(each, i, *rounder))
           return error;
     }
+    for (const MethodSite &each : sites)
+      each.site.op->setAttr(methodDoneAttr, UnitAttr::get(each.site.op->getContext()));
     return llvm::Error::success();
   }
 

@@ -32,7 +32,7 @@ namespace {
 
 /// What `--auto all` chooses among: one of ours for each size that CPUs run well.
 constexpr llvm::StringLiteral allTreatments =
-    "int4_g128@mse,int4_g64@mse,int4_g32@mse,int4_g32_asym@mse,int8,bf16";
+    "int4_g128@imatrix,int4_g64@imatrix,int4_g32@imatrix,int4_g32_asym@imatrix,int8,bf16";
 
 /// Text on which divergences are measured: enough to rank sites, as short as that allows,
 /// since it is run once for each group.
@@ -153,8 +153,12 @@ public:
 
 private:
   TrialRounding roundingOf(const Site &site, const Treatment &treatment) {
-    return {treatment.weight, treatment.method == Method::Mse,
-            &statistics.sites.at(site.name).meanSquare};
+    WeightRounding rounding;
+    if (treatment.method == Method::Mse || treatment.method == Method::Imatrix)
+      rounding.rule = ScaleRule::Mse;
+    if (treatment.method == Method::Imatrix)
+      rounding.importance = statistics.sites.at(site.name).meanSquare;
+    return {treatment.weight, std::move(rounding)};
   }
 
   LiveModel &live;
@@ -174,8 +178,8 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
     return list.takeError();
   std::vector<Treatment> kept;
   for (Treatment treatment : *list) {
-    if (momentMethod(treatment.method))
-      return usageError("--auto: this version cannot score {}; give {}@mse, save the recipe "
+    if (momentMethod(treatment))
+      return usageError("--auto: this version cannot score {}; give {}@imatrix, save the recipe "
                         "(--save-recipe) and write @{} into it",
                         printTreatment(treatment), formatName(treatment.weight).str(),
                         methodName(treatment.method).str());

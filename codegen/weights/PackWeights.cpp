@@ -21,9 +21,9 @@ struct Job {
   WeightView view;
   FormatId format;
   std::optional<FormatId> emulate;
-  ScaleRule rule = ScaleRule::Max;
-  const std::vector<float> *importance = nullptr;
+  WeightRounding rounding;
   int64_t experts = 1;
+  std::vector<float> factors = {}; ///< as TrialRounding::factors
 };
 
 /// The numbers beside the rows of a weight in one format. Tensors that are put below each other
@@ -112,9 +112,9 @@ public:
     for (int64_t r = 0; r < count; ++r) {
       rows[r] = encoded.data() + r * bytes;
       needs[r] = sides.at(first + r);
-      ScaleRule rule = job.emulate ? ScaleRule::Max : job.rule;
+      const WeightRounding &rounding = job.emulate ? exact : job.rounding;
       if (auto error = codec.encodeRow(values.data() + r * columns, columns,
-                                       options(first + r, rule, needs[r]),
+                                       options(first + r, rounding, needs[r]),
                                        encoded.data() + r * bytes))
         return error;
       // The other codecs check what they encode; plain floats can hold anything.
@@ -126,11 +126,8 @@ public:
   }
 
 private:
-  EncodeOptions options(int64_t row, ScaleRule rule, TensorSide side) const {
-    EncodeOptions options;
-    options.rule = rule;
-    options.importance =
-        rule == ScaleRule::Mse && job.importance ? job.importance->data() : nullptr;
+  EncodeOptions options(int64_t row, const WeightRounding &rounding, TensorSide side) const {
+    EncodeOptions options = rounding.applied({});
     options.tensor = side;
     std::tie(options.subject, options.row) = placeOf(row);
     return options;
@@ -166,16 +163,21 @@ private:
     for (int64_t r = 0; r < count; ++r) {
       float *row = values.data() + r * columns;
       TensorSide side = emulated.at(first + r);
-      if (auto error = rounding.encodeRow(row, columns, options(first + r, job.rule, side),
+      for (size_t j = 0; j < job.factors.size(); ++j)
+        row[j] *= job.factors[j];
+      if (auto error = rounding.encodeRow(row, columns, options(first + r, job.rounding, side),
                                           encoded.data()))
         return error;
       rounding.decodeRow(encoded.data(), columns, row, side);
+      for (size_t j = 0; j < job.factors.size(); ++j)
+        row[j] /= job.factors[j];
     }
     return llvm::Error::success();
   }
 
   const Job &job;
   const Sides &sides, &emulated;
+  const WeightRounding exact; ///< what was emulated is stored as it is
   int64_t columns;
   const Codec &codec;
   uint64_t bytes;
@@ -217,7 +219,7 @@ public:
     if (!view)
       return view.takeError();
     Job job{op, std::move(*view), llvm::cantFail(parseFormat(op.getFormat())), trial.format,
-            trial.mse ? ScaleRule::Mse : ScaleRule::Max, trial.importance, 1};
+            trial.rounding, 1, trial.factors};
     return packJob(job);
   }
 
@@ -265,16 +267,13 @@ private:
   }
 
   llvm::Error packMatrix(plan::WeightOp op, WeightView view) {
-    Job job{op, std::move(view), llvm::cantFail(parseFormat(op.getFormat())), {}, ScaleRule::Max,
-            nullptr, 1};
+    Job job{op, std::move(view), llvm::cantFail(parseFormat(op.getFormat())), {}, {}, 1};
     if (llvm::StringRef name = textDetail(op, "emulate"); !name.empty())
       job.emulate = llvm::cantFail(parseFormat(name));
-    if (textDetail(op, "method") == "mse") {
-      job.rule = ScaleRule::Mse;
-      if (options.importance && op.getSites() && !op.getSites()->empty())
-        job.importance = options.importance(
-            llvm::cast<mlir::StringAttr>((*op.getSites())[0]).getValue());
-    }
+    auto rounding = parseRounding(textDetail(op, "method"), job.view.columns(), store.blobs());
+    if (!rounding)
+      return rounding.takeError();
+    job.rounding = std::move(*rounding);
     return packJob(job);
   }
 
@@ -381,7 +380,7 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
   if (!view)
     return view.takeError();
   int64_t rows = view->rows(), columns = view->columns();
-  Job job{weight, *view, FormatId::F32, {}, ScaleRule::Max, nullptr, 1};
+  Job job{weight, *view, FormatId::F32, {}, {}, 1};
   auto sides = Sides::observe(job.view, rounding.format);
   if (!sides)
     return sides.takeError();
@@ -394,10 +393,7 @@ llvm::Expected<double> qplan::roundingError(plan::WeightOp weight, WeightStore &
     std::vector<float> row(columns), back(columns);
     std::vector<uint8_t> encoded(codec.bytesPerRow(columns));
     for (int64_t r; (r = next++) < rows;) {
-      EncodeOptions options;
-      options.rule = rounding.mse ? ScaleRule::Mse : ScaleRule::Max;
-      options.importance =
-          rounding.mse && rounding.importance ? rounding.importance->data() : nullptr;
+      EncodeOptions options = rounding.rounding.applied({});
       options.tensor = sides->at(r);
       WeightView::Place place = view->placeOf(r);
       options.subject = place.subject;

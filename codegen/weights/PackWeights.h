@@ -9,6 +9,7 @@
 #define QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H
 
 #include "codegen/plan/PlanOps.h"
+#include "ir/weights/WeightRounding.h"
 #include "ir/weights/WeightStore.h"
 
 #include <functional>
@@ -22,8 +23,6 @@ struct PackOptions {
   unsigned threads = 1;
   /// Called with bytes done and bytes in all.
   std::function<void(uint64_t done, uint64_t total)> progress;
-  /// Weights of the rounding error by column for method mse: mean squares of a site's inputs.
-  std::function<const std::vector<float> *(llvm::StringRef site)> importance;
 };
 
 /// Packs all weights of `program`, whose places are assigned. Errors name the tensor.
@@ -33,8 +32,8 @@ llvm::Error packWeights(plan::ProgramOp program, WeightStore &store, const PackO
 /// A trial: `weight` as it would be after rounding to `format`, in the plan's own format.
 struct TrialRounding {
   FormatId format;
-  bool mse = false;                             ///< method mse instead of the largest magnitude
-  const std::vector<float> *importance = nullptr; ///< as PackOptions::importance
+  WeightRounding rounding;      ///< how scales are chosen
+  std::vector<float> factors = {}; ///< [columns]: rounds w * factors and divides; empty: none
 };
 
 /// The packed bytes of one weight, all of them at once.

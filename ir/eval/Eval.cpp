@@ -75,7 +75,7 @@ llvm::Error Evaluator::define(Operation *op, Value value, Rows rows) {
                      qp::widthOf(value.getType()));
   if (auto packed = dyn_cast<qp::PackedType>(value.getType())) {
     FormatId format = llvm::cantFail(parseFormat(packed.getFormat()));
-    auto stored = rounded(op, rows, format, ScaleRule::Max, std::nullopt, /*isWeight=*/false);
+    auto stored = rounded(op, rows, format, WeightRounding(), std::nullopt, /*isWeight=*/false);
     if (!stored)
       return stored.takeError();
     rows = std::move(*stored);
@@ -85,11 +85,10 @@ llvm::Error Evaluator::define(Operation *op, Value value, Rows rows) {
 }
 
 llvm::Expected<EvalRows> Evaluator::rounded(Operation *op, const Rows &rows, FormatId format,
-                                            ScaleRule rule, std::optional<double> scale,
-                                            bool isWeight) {
+                                            const WeightRounding &rounding,
+                                            std::optional<double> scale, bool isWeight) {
   const FormatInfo &info = formatInfo(format);
-  EncodeOptions encoding;
-  encoding.rule = rule;
+  EncodeOptions encoding = rounding.applied({});
   std::string subject;
   llvm::raw_string_ostream(subject) << op->getLoc();
   encoding.subject = subject;
@@ -142,16 +141,17 @@ llvm::Error Evaluator::eval(qp::WeightOp op) {
 }
 
 llvm::Error Evaluator::eval(qp::QuantizeOp op) {
-  auto method = op.getMethod().value_or("max");
-  if (method != "max" && method != "mse")
-    return evalError(op, "has the method `{}`, expected max or mse", method.str());
+  int64_t columns = qp::widthOf(op.getInput().getType());
+  auto rounding = parseRounding(op.getMethod().value_or("max"), columns, weights.blobs());
+  if (!rounding)
+    return evalError(op, "{}", llvm::toString(rounding.takeError()));
   std::optional<double> scale;
   if (op.getScale())
     scale = op.getScale()->convertToDouble();
   FormatId format = llvm::cantFail(parseFormat(op.getType().getFormat()));
   bool isWeight = !ShapedType::isDynamic(qp::shapeOf(op.getType())[0]);
   auto stored = rounded(op, in(op.getInput()), format,
-                        method == "mse" ? ScaleRule::Mse : ScaleRule::Max, scale, isWeight);
+                        *rounding, scale, isWeight);
   if (!stored)
     return stored.takeError();
   values[op.getResult()] = std::make_shared<const Rows>(std::move(*stored));

@@ -43,9 +43,6 @@ struct EvalOptions {
 /// returns the logits of every row: [all tokens, vocabulary], sequence after sequence.
 /// Weights are read through `weights` as they are needed and dropped after their last use.
 ///
-/// Scales of a weight's quantization are chosen by the op's method alone: no statistics
-/// weight the errors of `mse`.
-///
 /// Errors: a module without @forward, an op that has no meaning here (with its
 /// location), operands that do not fit, an id outside the embedding, a weight that the
 /// checkpoint lacks or holds in another shape.

@@ -244,7 +244,7 @@ llvm::Expected<Rows> Evaluator::cached(qp::AttentionOp op, const Rows &x, Format
     if (fixed)
       scale = !scales ? 1.0 : (*scales)[scales->size() == 1 ? 0 : size_t(h)];
     Rows head = build(x.rows, dim, [&](auto r, auto c) { return x.row(r)[h * dim + c]; });
-    auto stored = rounded(op, head, format, ScaleRule::Max, scale, /*isWeight=*/false);
+    auto stored = rounded(op, head, format, WeightRounding(), scale, /*isWeight=*/false);
     if (!stored)
       return stored.takeError();
     for (int64_t r = 0; r < x.rows; ++r)

@@ -11,6 +11,7 @@
 #include "ir/QpDialect.h"
 #include "ir/codecs/Codec.h"
 #include "ir/eval/Eval.h"
+#include "ir/weights/WeightRounding.h"
 
 #include <llvm/ADT/DenseMap.h>
 #include <mlir/Dialect/Func/IR/FuncOps.h>
@@ -73,7 +74,8 @@ private:
   /// What remains of `rows` after storing them in `format`: encoded and decoded by its codec.
   /// A per-tensor format takes `scale`, or of a weight the scale that its values ask for.
   llvm::Expected<Rows> rounded(mlir::Operation *op, const Rows &rows, FormatId format,
-                               ScaleRule rule, std::optional<double> scale, bool isWeight);
+                               const WeightRounding &rounding, std::optional<double> scale,
+                               bool isWeight);
   /// What the cache of `op` returns for the keys or values `x`.
   llvm::Expected<Rows> cached(qp::AttentionOp op, const Rows &x, FormatId format,
                               std::optional<llvm::ArrayRef<double>> scales);

@@ -6,6 +6,7 @@
 
 #include "ir/Failure.h"
 #include "passes/gptq/Gptq.h"
+#include "passes/moments/FactorSearch.h"
 #include "passes/moments/Methods.h"
 
 using namespace qplan;
@@ -38,11 +39,28 @@ private:
 class GptqMethod final : public MomentMethod {
 public:
   llvm::Error check(const Treatment &treatment) const override {
+    if (treatment.parameter("awq") != 0 && treatment.parameter("smooth") != 0)
+      return usageError("gptq takes the factors of awq or those of smoothquant; leave out awq=1 or "
+                        "smooth=1");
     if (canRoundGptq(treatment.weight))
       return llvm::Error::success();
     return usageError("gptq chooses codes whose scales are fixed, and those of {} are not; leave "
                       "out @gptq, or choose int8, int4_g64, tcq4 or another of these",
                       formatName(treatment.weight).str());
+  }
+
+  llvm::Expected<std::vector<float>> factors(const InputMoments &moments,
+                                             llvm::ArrayRef<MomentWeight> weights,
+                                             const FactorRule &legal,
+                                             unsigned threads) const override {
+    const Treatment &treatment = weights[0].treatment;
+    ScaleRule rule = treatment.parameter("mse") != 0 ? ScaleRule::Mse : ScaleRule::Max;
+    FactorProblem problem{moments, weights, legal, rule, threads};
+    if (treatment.parameter("smooth") != 0)
+      return smoothFactors(problem);
+    if (treatment.parameter("awq") != 0)
+      return awqFactors(problem);
+    return std::vector<float>();
   }
 
   bool rounds(const Treatment &) const override { return true; }

@@ -11,6 +11,12 @@
 namespace qplan {
 
 std::unique_ptr<MomentMethod> makeGptqMethod();
+/// AWQ: with factors, or ranges alone.
+std::unique_ptr<MomentMethod> makeAwqMethod(bool scales);
+std::unique_ptr<MomentMethod> makeSmoothMethod();
+
+/// Chooses ranges of groups by the error of the outputs: what `awq_clip` and `awq{clip=1}` store.
+std::unique_ptr<MomentRounder> makeClipRounder(const InputMoments &moments, unsigned threads);
 
 } // namespace qplan
 

@@ -60,6 +60,9 @@ class MomentMethod {
 public:
   virtual ~MomentMethod() = default;
 
+  /// Whether `treatment`, of this method, needs second moments.
+  virtual bool handles(const Treatment &treatment) const { return true; }
+
   /// Nothing when weights of `treatment` can be chosen; else why not and what to do, to
   /// follow "site NAME: ".
   virtual llvm::Error check(const Treatment &treatment) const = 0;
@@ -81,8 +84,8 @@ public:
   rounder(const InputMoments &moments, const Treatment &treatment, unsigned threads) const;
 };
 
-/// The method's file; null for methods that need no second moments.
-const MomentMethod *momentMethod(Method method);
+/// What runs the method of `treatment`; null where it needs no second moments.
+const MomentMethod *momentMethod(const Treatment &treatment);
 
 } // namespace qplan
 

@@ -20,7 +20,7 @@ MomentMethod::rounder(const InputMoments &moments, const Treatment &treatment, u
   return defectError("{}: {} chooses no codes", moments.subject, printTreatment(treatment));
 }
 
-const MomentMethod *qplan::momentMethod(Method method) {
+const MomentMethod *qplan::momentMethod(const Treatment &treatment) {
   struct Row {
     Method method;
     std::unique_ptr<MomentMethod> made;
@@ -28,10 +28,13 @@ const MomentMethod *qplan::momentMethod(Method method) {
   static const std::vector<Row> rows = [] {
     std::vector<Row> made;
     made.push_back({Method::Gptq, makeGptqMethod()});
+    made.push_back({Method::Awq, makeAwqMethod(/*scales=*/true)});
+    made.push_back({Method::AwqClip, makeAwqMethod(/*scales=*/false)});
+    made.push_back({Method::SmoothQuant, makeSmoothMethod()});
     return made;
   }();
   for (const Row &row : rows)
-    if (row.method == method)
+    if (row.method == treatment.method && row.made->handles(treatment))
       return row.made.get();
   return nullptr;
 }

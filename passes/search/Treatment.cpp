@@ -23,7 +23,16 @@ struct ParameterRow {
   const char *name;
   double preset, least, most;
   bool isSwitch = false; ///< 0 or 1, nothing between
+  std::vector<const char *> choices = {}; ///< names of the values 0, 1, ...; empty: numbers
 };
+
+/// Parameters of every treatment whose activations have one static scale.
+const std::vector<ParameterRow> &rangeParameters() {
+  static const std::vector<ParameterRow> rows = {
+      {"range", 0, 0, 3, false, {"max", "percentile", "entropy", "mse"}},
+      {"percentile", 99.99, 50, 100}};
+  return rows;
+}
 
 struct MethodRow {
   Method method;
@@ -36,11 +45,15 @@ const std::vector<MethodRow> &methods() {
   static const std::vector<MethodRow> rows = {
       {Method::Max, "max", {}},
       {Method::Mse, "mse", {}},
-      {Method::SmoothQuant, "smoothquant", {{"alpha", 0.5, 0.0, 1.0}}},
+      {Method::Imatrix, "imatrix", {}},
+      {Method::SmoothQuant, "smoothquant", {{"alpha", 0.5, 0.0, 1.0}, {"search", 0, 0, 1, true}}},
+      {Method::SmoothQuantPlus, "smoothquantplus", {{"alpha", -1, 0.0, 1.0}}},
       {Method::Gptq,
        "gptq",
        {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
-        {"beam", 128, 1, 512}}},
+        {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true}}},
+      {Method::Awq, "awq", {{"clip", 0, 0, 1, true}}},
+      {Method::AwqClip, "awq_clip", {}},
   };
   return rows;
 }
@@ -76,9 +89,10 @@ constexpr AliasRow aliases[] = {{"w4", "int4_g128"}, {"w8", "int8"}, {"fp8", "fp
 const MethodRow &methodRow(Method method) { return methods()[static_cast<size_t>(method)]; }
 
 const ParameterRow *findParameter(const MethodRow &row, llvm::StringRef name) {
-  for (const ParameterRow &parameter : row.parameters)
-    if (name == parameter.name)
-      return &parameter;
+  for (const auto *parameters : {&row.parameters, &rangeParameters()})
+    for (const ParameterRow &parameter : *parameters)
+      if (name == parameter.name)
+        return &parameter;
   return nullptr;
 }
 
@@ -208,7 +222,14 @@ llvm::Error parseParameter(llvm::StringRef text, llvm::StringRef whole, Treatmen
                       known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
   }
   double value = 0;
-  if (valueText.empty() || valueText.getAsDouble(value) || !std::isfinite(value))
+  if (!parameter->choices.empty()) {
+    std::vector<std::string> names(parameter->choices.begin(), parameter->choices.end());
+    auto found = llvm::find(names, valueText);
+    if (found == names.end())
+      return usageError("treatment '{}': parameter '{}' is '{}', expected one of {}", shown(whole),
+                        parameter->name, shown(valueText), fmt::join(names, ", "));
+    value = double(found - names.begin());
+  } else if (valueText.empty() || valueText.getAsDouble(value) || !std::isfinite(value))
     return usageError("treatment '{}': parameter '{}' is '{}', expected a number, as in {}={}",
                       shown(whole), parameter->name, shown(valueText), parameter->name,
                       parameter->preset);
@@ -222,6 +243,23 @@ llvm::Error parseParameter(llvm::StringRef text, llvm::StringRef whole, Treatmen
   if (!treatment.parameters.emplace(parameter->name, value + 0.0).second)
     return usageError("treatment '{}': parameter '{}' is given twice", shown(whole),
                       parameter->name);
+  return llvm::Error::success();
+}
+
+/// Ranges are for static scales, and the percentile is for the range of that name.
+llvm::Error checkRange(llvm::StringRef whole, Treatment &treatment) {
+  bool given = treatment.parameters.contains("range");
+  if (!given && !treatment.parameters.contains("percentile"))
+    return llvm::Error::success();
+  if (!treatment.activation || !formatInfo(*treatment.activation).isPerTensor())
+    return usageError("treatment '{}': '{}' is for activations of one static scale, as in "
+                      "int8a8s{{range=entropy}}",
+                      shown(whole), given ? "range" : "percentile");
+  if (treatment.range() != RangeRule::Percentile && treatment.parameters.contains("percentile"))
+    return usageError("treatment '{}': 'percentile' goes with range=percentile", shown(whole));
+  for (const ParameterRow &row : rangeParameters())
+    if (treatment.parameter(row.name) == row.preset)
+      treatment.parameters.erase(row.name);
   return llvm::Error::success();
 }
 
@@ -240,7 +278,7 @@ llvm::Error parseParameters(llvm::StringRef text, llvm::StringRef whole, Treatme
     if (found != treatment.parameters.end() && found->second == parameter.preset)
       treatment.parameters.erase(found);
   }
-  return llvm::Error::success();
+  return checkRange(whole, treatment);
 }
 
 /// The suffix that states `activation` for these weights; empty when it is implied.
@@ -346,7 +384,10 @@ std::string printTreatment(const Treatment &treatment) {
     text += "@" + methodName(treatment.method).str();
   char separator = '{';
   for (const auto &[name, value] : treatment.parameters) {
-    text += fmt::format("{}{}={}", separator, name, value);
+    const ParameterRow *row = findParameter(methodRow(treatment.method), name);
+    text += row && !row->choices.empty()
+                ? fmt::format("{}{}={}", separator, name, row->choices[size_t(value)])
+                : fmt::format("{}{}={}", separator, name, value);
     separator = ',';
   }
   return separator == '{' ? text : text + "}";

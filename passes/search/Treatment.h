@@ -29,10 +29,21 @@ namespace qplan {
 enum class Method {
   Max,         ///< scales from the largest magnitude of each group (written as nothing)
   Mse,         ///< scales that minimise the squared error of the weights
-  SmoothQuant, ///< column scales moved from activations into weights first; `alpha` in [0, 1]
+  Imatrix,     ///< the same with errors weighted by the mean square of their input columns
+  SmoothQuant, ///< column scales moved from activations into weights first; `alpha` in [0, 1],
+               ///< or `search`: the best alpha for each input
+  SmoothQuantPlus, ///< SmoothQuant with one `alpha` for the whole model, searched where not given
   Gptq,        ///< codes that make up for each other's errors (passes/gptq/Gptq.h): `damp`;
-               ///< `actorder` and `mse` are 0 or 1; tcq: `beam`
+               ///< `actorder` and `mse` are 0 or 1; tcq: `beam`; `awq`, `smooth`:
+               ///< with the factors of those methods
+  Awq,         ///< factors for input columns that make the rounding error of the outputs small
+               ///< (passes/moments/FactorSearch.h); `clip`: ranges of groups too
+  AwqClip,     ///< ranges of groups that make the error of the outputs small
 };
+
+/// Which magnitude the largest code of a static activation scale stands for
+/// (passes/moments/HistogramRange.h).
+enum class RangeRule { Max, Percentile, Entropy, Mse };
 
 /// One treatment. Equal treatments have equal canonical text and conversely.
 struct Treatment {
@@ -45,6 +56,10 @@ struct Treatment {
   /// The value of a parameter of this method: as given, else its default. Asking
   /// for a name the method does not have is a defect; it yields 0.
   double parameter(llvm::StringRef name) const;
+
+  /// The parameter `range`, which every method has where activations have one static scale;
+  /// `percentile` goes with it.
+  RangeRule range() const { return static_cast<RangeRule>(parameter("range")); }
 
   bool operator==(const Treatment &other) const = default;
 };

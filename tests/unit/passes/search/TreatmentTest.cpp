@@ -108,6 +108,9 @@ TEST(Treatment, LeavesDefaultsOut) {
   EXPECT_EQ(canonical("int8a8@smoothquant{ alpha = 0 }"), "int8a8@smoothquant{alpha=0}");
   EXPECT_EQ(canonical("int8a8@smoothquant{alpha=-0}"), "int8a8@smoothquant{alpha=0}");
   EXPECT_EQ(canonical("w4@gptq{damp=0.01,actorder=1,mse=1}"), "int4_g128@gptq");
+  EXPECT_EQ(canonical("int8a8s{range=max}"), "int8a8s");
+  EXPECT_EQ(canonical("int8a8s@smoothquant{search=1,range=percentile,percentile=99.9}"),
+            "int8a8s@smoothquant{percentile=99.9,range=percentile,search=1}");
   EXPECT_EQ(canonical("int4_g64a8@gptq{mse=0,damp=0.1}"), "int4_g64a8@gptq{damp=0.1,mse=0}");
   EXPECT_EQ(parseTreatment("int8@smoothquant")->parameter("alpha"), 0.5);
 }
@@ -121,13 +124,16 @@ TEST(Treatment, ErrorsNameWhatIsWrongAndWhatIsNear) {
   expectMessage("int8a", "'a' is no activation format");
   expectMessage("int8@smothquant", "did you mean 'smoothquant'?");
   expectMessage("int8@", "'' is no method");
-  expectMessage("int8@sorcery", "known: max, mse, smoothquant, gptq");
+  expectMessage("int8@sorcery", "known: max, mse, imatrix, smoothquant, smoothquantplus, gptq, awq, awq_clip");
   expectMessage("int4_g64@gtpq", "did you mean 'gptq'?");
   expectMessage("int4_g64@gptq{mse=0.5}", "is 0.5, expected 0 or 1");
   expectMessage("int4_g64@gptq{damp=0}", "expected 1e-06 to 1");
-  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse, beam)");
+  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse, beam, awq, smooth)");
   expectMessage("int8{alpha=1}", "method 'max' has no parameter 'alpha' (it has: none)");
-  expectMessage("int8@smoothquant{beta=1}", "(it has: alpha)");
+  expectMessage("int8@smoothquant{beta=1}", "(it has: alpha, search)");
+  expectMessage("int8a8{range=mse}", "is for activations of one static scale");
+  expectMessage("int8a8s{range=best}", "expected one of max, percentile, entropy, mse");
+  expectMessage("int8a8s{range=mse,percentile=99}", "goes with range=percentile");
   expectMessage("int8@smoothquant{alpha=2}", "is 2, expected 0 to 1");
   expectMessage("int8@smoothquant{alpha=nan}", "expected a number");
   expectMessage("int8@smoothquant{alpha}", "expected a number");

@@ -29,8 +29,8 @@ extern "C" {
 struct QkBenchShape {
   const char *name;
   int64_t N, K;
-  int quantized;      // linear_q8, else linear_f32
-  int64_t panelBytes; // of one panel
+  int quantized; // linear_q8, else linear_f32
+  const int64_t *params;
   void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
 };
 extern const QkBenchShape qkBenchShapes[];
@@ -42,6 +42,7 @@ struct QkBenchCache {
 };
 extern const QkBenchCache qkBenchCaches[];
 extern const int64_t qkBenchCacheCount;
+int64_t qk_bench_panel_bytes(const QkBenchShape *shape);
 /// Multiply-adds done by one call; registers only.
 double qk_bench_dot_peak(int64_t rounds);
 double qk_bench_fma_peak(int64_t rounds);
@@ -93,8 +94,8 @@ struct Aligned {
   explicit Aligned(size_t bytes)
       : data(static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64))) {
     for (size_t i = 0; i < bytes; ++i)
-      data[i] = static_cast<uint8_t>(i * 2654435761u >> 13) &
-                0x3b; // small positive numbers in every format
+      data[i] = static_cast<uint8_t>(i * 2654435761u >> 13) & 0x03 |
+                0x38; // normal positive numbers in every format
   }
   ~Aligned() { std::free(data); }
   Aligned(const Aligned &) = delete;
@@ -114,7 +115,7 @@ static double readRate(int threads, Aligned &pool) {
 }
 
 static void benchLinear(const QkBenchShape &shape, int64_t rows, int threads, Aligned &pool) {
-  size_t bytes = static_cast<size_t>((shape.N + 15) / 16 * shape.panelBytes);
+  size_t bytes = static_cast<size_t>((shape.N + 15) / 16 * qk_bench_panel_bytes(&shape));
   size_t copies = rows == 1 ? std::max<size_t>(1, poolBytes / bytes) : 1;
   Aligned x(static_cast<size_t>(rows * (shape.K + 64) * 4)),
       scales(static_cast<size_t>(rows * shape.K)), sums(static_cast<size_t>(rows * shape.K)),

@@ -16,7 +16,7 @@ typedef struct {
   const char *name;
   int64_t N, K;
   int quantized;
-  int64_t panelBytes;
+  const int64_t *params;
   void (*run)(const qplan_args_v1 *, uint8_t *const *, const uint8_t *const *, int64_t, int64_t);
 } QkBenchShape;
 typedef struct {
@@ -42,38 +42,53 @@ typedef struct {
     qk_linear_f32(args, id##_params, buffers, weights, index, count);                              \
   }
 
-#define PANEL(K, groups, scaleBytes, bits)                                                         \
-  (((groups) * (scaleBytes)*16 + 63) / 64 * 64 + ((K)*2 * (bits) + 63) / 64 * 64)
-
-/* name, N, K, element, group, scale, offset, actGroup, panel bytes */
+/* name, N, K, element, group, scale, offset, actGroup */
 #define Q8_SHAPES(X)                                                                               \
-  X(qkv_u4_g32, 960, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                    \
-  X(o_u4_g32, 576, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))                      \
-  X(gate_up_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(576, 18, 2, 4))               \
-  X(down_u4_g32, 576, 1536, QK_U4, 32, QK_SCALE_F16, 8, 32, PANEL(1536, 48, 2, 4))                 \
-  X(gate_up_u4_g64_token, 3072, 576, QK_U4, 64, QK_SCALE_F16, 8, 576, PANEL(576, 9, 2, 4))         \
-  X(gate_up_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, 32, PANEL(576, 18, 2, 8))             \
-  X(down_u8_row_token, 576, 1536, QK_U8, 1536, QK_SCALE_F32, 128, 1536, PANEL(1536, 1, 4, 8))      \
-  X(lm_head_u8_g32, 49152, 576, QK_U8, 32, QK_SCALE_F16, 128, 32, PANEL(576, 18, 2, 8))
+  X(qkv_u4_g32, 960, 576, QK_U4, 32, QK_SCALE_F16, 8, 32)                                          \
+  X(o_u4_g32, 576, 576, QK_U4, 32, QK_SCALE_F16, 8, 32)                                            \
+  X(gate_up_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, 32)                                     \
+  X(down_u4_g32, 576, 1536, QK_U4, 32, QK_SCALE_F16, 8, 32)                                        \
+  X(gate_up_u4_g64_token, 3072, 576, QK_U4, 64, QK_SCALE_F16, 8, 576)                              \
+  X(gate_up_u3_g32, 3072, 576, QK_U3, 32, QK_SCALE_F16, 4, 32)                                     \
+  X(gate_up_u5_g32, 3072, 576, QK_U5, 32, QK_SCALE_F16, 16, 32)                                    \
+  X(gate_up_u6_g32, 3072, 576, QK_U6, 32, QK_SCALE_F16, 32, 32)                                    \
+  X(gate_up_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, 32)                                   \
+  X(gate_up_mxfp4, 3072, 576, QK_E2M1, 32, QK_SCALE_E8M0, 0, 32)                                   \
+  X(gate_up_nvfp4, 3072, 576, QK_E2M1, 16, QK_SCALE_E4M3, 0, 32)                                   \
+  X(gate_up_iq4_nl, 3072, 576, QK_IQ4, 32, QK_SCALE_F16, 0, 32)                                    \
+  X(down_u6_super, 576, 1536, QK_U6, 16, QK_SCALE_SUPER, 32, 256)                                  \
+  X(down_u8_row_token, 576, 1536, QK_U8, 1536, QK_SCALE_F32, 128, 1536)                            \
+  X(lm_head_u8_g32, 49152, 576, QK_U8, 32, QK_SCALE_F16, 128, 32)
 #define F32_SHAPES(X)                                                                              \
-  X(gate_up_f32_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8, PANEL(576, 18, 2, 4))               \
-  X(gate_up_f32_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128, PANEL(576, 18, 2, 8))             \
-  X(gate_up_f32_bf16, 3072, 576, QK_BF16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))             \
-  X(gate_up_f32_f16, 3072, 576, QK_F16, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 16))               \
-  X(gate_up_f32_f32, 3072, 576, QK_F32, 576, QK_SCALE_NONE, 0, PANEL(576, 0, 0, 32))               \
-  X(gate_up_f32_e4m3, 3072, 576, QK_E4M3, 576, QK_SCALE_F32, 0, PANEL(576, 1, 4, 8))
+  X(gate_up_f32_u3_g32, 3072, 576, QK_U3, 32, QK_SCALE_F16, 4)                                     \
+  X(gate_up_f32_u4_g32, 3072, 576, QK_U4, 32, QK_SCALE_F16, 8)                                     \
+  X(gate_up_f32_u5_g32, 3072, 576, QK_U5, 32, QK_SCALE_F16, 16)                                    \
+  X(gate_up_f32_u6_g32, 3072, 576, QK_U6, 32, QK_SCALE_F16, 32)                                    \
+  X(gate_up_f32_u8_g32, 3072, 576, QK_U8, 32, QK_SCALE_F16, 128)                                   \
+  X(gate_up_f32_nf4, 3072, 576, QK_NF4, 64, QK_SCALE_F32, 0)                                       \
+  X(gate_up_f32_mxfp4, 3072, 576, QK_E2M1, 32, QK_SCALE_E8M0, 0)                                   \
+  X(gate_up_f32_nvfp4, 3072, 576, QK_E2M1, 16, QK_SCALE_E4M3, 0)                                   \
+  X(gate_up_f32_iq4_nl, 3072, 576, QK_IQ4, 32, QK_SCALE_F16, 0)                                    \
+  X(gate_up_f32_mxfp6, 3072, 576, QK_E3M2, 32, QK_SCALE_E8M0, 0)                                   \
+  X(gate_up_f32_mxfp8, 3072, 576, QK_E4M3, 32, QK_SCALE_E8M0, 0)                                   \
+  X(gate_up_f32_e4m3, 3072, 576, QK_E4M3, 576, QK_SCALE_F32, 0)                                    \
+  X(gate_up_f32_bf16, 3072, 576, QK_BF16, 576, QK_SCALE_NONE, 0)                                   \
+  X(gate_up_f32_f16, 3072, 576, QK_F16, 576, QK_SCALE_NONE, 0)                                     \
+  X(gate_up_f32_f32, 3072, 576, QK_F32, 576, QK_SCALE_NONE, 0)
 
-#define DEFINE_Q8(id, N, K, element, group, scale, offset, act, bytes)                             \
-  Q8_SHAPE(id, N, K, element, group, scale, offset, act)
-#define DEFINE_F32(id, N, K, element, group, scale, offset, bytes)                                 \
-  F32_SHAPE(id, N, K, element, group, scale, offset)
-Q8_SHAPES(DEFINE_Q8)
-F32_SHAPES(DEFINE_F32)
+Q8_SHAPES(Q8_SHAPE)
+F32_SHAPES(F32_SHAPE)
 
-#define ROW_Q8(id, N, K, element, group, scale, offset, act, bytes) {#id, N, K, 1, bytes, id},
-#define ROW_F32(id, N, K, element, group, scale, offset, bytes) {#id, N, K, 0, bytes, id},
+#define ROW_Q8(id, N, K, element, group, scale, offset, act) {#id, N, K, 1, id##_params, id},
+#define ROW_F32(id, N, K, element, group, scale, offset) {#id, N, K, 0, id##_params, id},
 const QkBenchShape qkBenchShapes[] = {Q8_SHAPES(ROW_Q8) F32_SHAPES(ROW_F32)};
 const int64_t qkBenchShapeCount = sizeof(qkBenchShapes) / sizeof(qkBenchShapes[0]);
+
+/* Bytes of one panel of a shape. */
+int64_t qk_bench_panel_bytes(const QkBenchShape *shape) {
+  const int64_t *p = shape->params;
+  return qkPanels(p[0], p[1], p[2], p[3], p[4], p[5], p[6]).panelBytes;
+}
 
 /* 9 query heads, 3 key-value heads of 64; element, group, scale, zero, fixed of the cache and
  * the bytes of a vector; scale 1/8. */

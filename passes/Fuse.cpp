@@ -35,17 +35,16 @@ Value packedUnder(Value value) {
   return dequantize ? dequantize.getInput() : Value();
 }
 
-/// Whether kernels round rows to codes of `format`: integers whose scales are no powers of two.
-bool roundsToIntegers(FormatId format) {
-  const FormatInfo &info = formatInfo(format);
-  return info.isInteger() && info.scale != ScaleType::E8M0;
+/// Whether codes stand for whole numbers of 8 bits, or for halves of them.
+bool hasWholeNumbers(const FormatInfo &weight) {
+  return weight.isInteger() || weight.kind == ElementKind::E2M1 || weight.kind == ElementKind::IQ4;
 }
 
-/// Whether weights in `weight` and rows in `rows` are multiplied in integers: both
-/// are codes, and one group is a whole number of the other's.
+/// Whether weights in `weight` and rows in `rows` are multiplied in integers: both are
+/// whole numbers, and one group is a whole number of the other's.
 bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
   const FormatInfo &w = formatInfo(weight), &a = formatInfo(rows);
-  if (!w.isInteger() || !roundsToIntegers(rows))
+  if (!hasWholeNumbers(w) || !a.isInteger())
     return false;
   int64_t weightGroup = w.groupColumns ? w.groupColumns : columns;
   int64_t rowGroup = a.groupColumns ? a.groupColumns : columns;
@@ -223,7 +222,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       Operation *producer = quantize.getInput().getDefiningOp();
       if (!isa_and_nonnull<qp::RmsNormOp, qp::GatedOp>(producer) ||
           !quantize.getInput().hasOneUse() || quantize.getScaleAttr() ||
-          !roundsToIntegers(formatOf(quantize.getType())))
+          !formatInfo(formatOf(quantize.getType())).isInteger())
         continue;
       if (auto norm = dyn_cast<qp::RmsNormOp>(producer); norm && norm.getGroups() != 1)
         continue;

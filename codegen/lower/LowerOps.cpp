@@ -471,20 +471,13 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
   if (failed(in))
     return failure();
   FormatId format = llvm::cantFail(parseFormat(quantize.getType().getFormat()));
-  const FormatInfo &info = formatInfo(format);
-  // What the kernel `fake_quant` knows.
-  bool isKnown = info.family == CodecFamily::Grid
-                     ? info.kind == ElementKind::E4M3 && info.groupColumns == 0
-                     : info.isInteger();
-  if (!isKnown)
-    return op.emitError() << "rows cannot be rounded to " << info.name
-                          << " at run time in this version; choose a8, afp8 or a16";
   RowRounding rounding = rowRoundingOf(format, in->stride);
   double scale = quantize.getScale() ? quantize.getScale()->convertToDouble() : 0.0;
   Place out = placeFor(op.getResult(), in->rows);
   writer->launch("fake_quant", {in->buffer, out.buffer}, {},
-                 {writer->whole("K", in->stride), writer->whole("kind", info.isInteger() ? 0 : 1),
+                 {writer->whole("K", in->stride), writer->whole("element", rounding.element),
                   writer->whole("actGroup", rounding.group),
+                  writer->whole("scale", rounding.scale),
                   writer->whole("roundMode", rounding.mode),
                   writer->real("staticScale", scale), writer->whole("rows", in->rows)},
                  {0}, {1}, op.getLoc());

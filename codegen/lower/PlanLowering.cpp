@@ -175,9 +175,22 @@ bool PlanLowering::diesAt(Value value, Operation *op) {
 }
 
 RowRounding qplan::rowRoundingOf(FormatId format, int64_t columns) {
-  int64_t group = formatInfo(format).groupColumns;
-  int64_t mode = format == FormatId::Int8B32 ? 1 : format == FormatId::Int8B256 ? 2 : 0;
-  return {group ? group : columns, mode};
+  const FormatInfo &info = formatInfo(format);
+  RowRounding rounding;
+  rounding.group = info.groupColumns ? info.groupColumns : columns;
+  if (!info.isInteger()) {
+    rounding.element = int64_t(packedElementOf(format));
+    rounding.scale = int64_t(info.scale);
+    return rounding;
+  }
+  rounding.element = int64_t(PackedElement::U8);
+  if (format == FormatId::Int8B32)
+    rounding.mode = 1;
+  else if (format == FormatId::Int8B256)
+    rounding.mode = 2;
+  else if (info.scale == ScaleType::E8M0)
+    rounding.mode = 3;
+  return rounding;
 }
 
 PackedPlace PlanLowering::packedBuffers(Type type, int64_t sumGroup, int64_t rows) {

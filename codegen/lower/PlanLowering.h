@@ -36,10 +36,10 @@ struct PackedPlace {
   int64_t columns = 0, group = 0, sumGroup = 0, roundMode = 0, rows = 0;
 };
 
-/// How the kernels quantize rows of `columns` to an activation format: columns of a
-/// scale, and roundMode of Kernels.inc.
+/// How the kernels quantize rows of `columns` to an activation format, as Kernels.inc says it:
+/// columns of a scale, roundMode of integers, and the element and type of scales of fake_quant.
 struct RowRounding {
-  int64_t group, mode;
+  int64_t group = 0, mode = 0, element = 0, scale = 0;
 };
 RowRounding rowRoundingOf(FormatId format, int64_t columns);
 

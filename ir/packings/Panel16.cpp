@@ -1,88 +1,218 @@
 //===- Panel16.cpp - weights in the order the kernels read them -----------===//
 //
 // Packs stored rows, 16 at a time, into panels: codes are unpacked to one byte a
-// value, then interleaved in words of the step. Values beyond the last column are
-// codes that mean 0 where the format has one; kernels pad activations with 0.
+// value, then spread over the planes of a step. Values beyond the last column are
+// codes that mean 0 where the element has one; kernels pad activations with 0.
+// Scales keep the type that is stored, where kernels read it.
 //
 //===----------------------------------------------------------------------===//
 #include "ir/packings/Panel16.h"
-#include "ir/packings/TrellisPanel.h"
+#include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
+#include "ir/packings/TrellisPanel.h"
 #include <algorithm>
+#include <cmath>
 
 namespace qplan {
 namespace {
 
 constexpr int64_t panelRows = PanelLayout::panelRows;
+/// Columns of a float of the upper level of PackedScale::Super.
+constexpr int64_t superColumns = 256;
 
 constexpr int64_t roundUp64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-int64_t scaleSize(ScaleType type) {
-  return type == ScaleType::None ? 0 : type == ScaleType::F16 ? 2 : 4;
-}
-
-void storeScale(ScaleType type, float value, uint8_t *at) {
-  if (type == ScaleType::F16)
-    storeUnaligned(at, f16FromF32(value));
-  else
-    storeUnaligned(at, value);
-}
-
-float loadScale(ScaleType type, const uint8_t *at) {
-  return type == ScaleType::F16 ? f32FromF16(loadUnaligned<uint16_t>(at))
-                                : loadUnaligned<float>(at);
-}
-
-/// Whether panels hold the numbers that codes stand for, as f32.
-bool isDecoded(const FormatInfo &info) {
-  return info.panel == PanelElement::F32 && info.family != CodecFamily::Float;
-}
-
-/// Writes row r's scales and minima into a scale block.
-void packScales(const PanelLayout &layout, const GridRow &row, int64_t r, uint8_t *block) {
-  const int64_t size = scaleSize(layout.scale), perGroup = layout.hasMin ? 2 : 1;
-  for (size_t g = 0; g < row.scale.size(); ++g) {
-    uint8_t *at = block + (int64_t(g) * perGroup * panelRows + r) * size;
-    storeScale(layout.scale, row.scale[g], at);
-    if (layout.hasMin)
-      storeScale(layout.scale, row.min[g], at + panelRows * size);
+int64_t scaleSize(PackedScale scale) {
+  switch (scale) {
+  case PackedScale::None:
+    return 0;
+  case PackedScale::F16:
+    return 2;
+  case PackedScale::F32:
+    return 4;
+  default:
+    return 1;
   }
 }
 
-/// Writes row r of 8-bit codes: 4 columns a step.
-void packBytes(const uint8_t *codes, int64_t steps, int64_t r, uint8_t *out) {
-  for (int64_t t = 0; t < steps; ++t)
-    std::memcpy(out + t * 64 + r * 4, codes + t * 4, 4);
+/// Offset of the f16 scale in 256 columns of GGML's super-blocks, which the f16 scale of the minima
+/// follows; nothing for other formats.
+std::optional<int64_t> superScaleAt(FormatId id) {
+  switch (id) {
+  case FormatId::Q2_K:
+    return 80;
+  case FormatId::Q3_K:
+    return 108;
+  case FormatId::Q4_K:
+  case FormatId::Q5_K:
+  case FormatId::IQ4_XS:
+    return 0;
+  case FormatId::Q6_K:
+    return 208;
+  default:
+    return std::nullopt;
+  }
 }
 
-/// Writes row r of 4-bit codes: 8 columns a step, columns 4..7 in the high nibbles.
-void packNibbles(const uint8_t *codes, int64_t steps, int64_t r, uint8_t *out) {
-  for (int64_t t = 0; t < steps; ++t) {
-    uint32_t low = loadUnaligned<uint32_t>(codes + t * 8);
-    uint32_t high = loadUnaligned<uint32_t>(codes + t * 8 + 4);
-    storeUnaligned(out + t * 64 + r * 4, low | high << 4);
+PackedScale packedScaleOf(const FormatInfo &info) {
+  if (info.family == CodecFamily::Float || info.family == CodecFamily::Trellis ||
+      info.family == CodecFamily::Choice)
+    return PackedScale::None;
+  if (superScaleAt(info.id))
+    return PackedScale::Super;
+  if (info.scale == ScaleType::E8M0)
+    return PackedScale::E8M0;
+  if (info.scale == ScaleType::E4M3)
+    return PackedScale::E4M3;
+  return info.panelScale == ScaleType::F16 ? PackedScale::F16 : PackedScale::F32;
+}
+
+/// Where the scale (which = 0) or minimum (1) of row r and group g lies in a panel.
+int64_t scalePlace(const PanelLayout &layout, int64_t r, int64_t g, int64_t which) {
+  const int64_t perGroup = layout.hasMin ? 2 : 1;
+  return layout.upperBytes() + ((g * perGroup + which) * panelRows + r) * scaleSize(layout.scale);
+}
+
+/// The same for the f16 of the upper level of PackedScale::Super.
+int64_t superPlace(const PanelLayout &layout, int64_t r, int64_t g, int64_t which) {
+  const int64_t perSuper = layout.hasMin ? 2 : 1;
+  return ((g * layout.group / superColumns * perSuper + which) * panelRows + r) * 2;
+}
+
+/// The scale or minimum of row r and group g, computed as the kernels do.
+float scaleAt(const PanelLayout &layout, const uint8_t *panel, int64_t r, int64_t g,
+              int64_t which) {
+  const uint8_t *at = panel + scalePlace(layout, r, g, which);
+  switch (layout.scale) {
+  case PackedScale::None:
+    return 1.0f;
+  case PackedScale::F16:
+    return f32FromF16(loadUnaligned<uint16_t>(at));
+  case PackedScale::F32:
+    return loadUnaligned<float>(at);
+  case PackedScale::E8M0:
+    return std::ldexp(layout.element == PackedElement::MX8 ? 0x1p-6f : 1.0f, *at - 127);
+  case PackedScale::E4M3:
+    return f32FromE4m3(*at) * loadUnaligned<float>(panel + r * 4);
+  case PackedScale::Super:
+    return static_cast<float>(static_cast<int8_t>(*at)) *
+           f32FromF16(loadUnaligned<uint16_t>(panel + superPlace(layout, r, g, which)));
   }
+  return 1.0f;
+}
+
+/// Writes scales and minima of a row into the panel, as row r.
+class ScaleWriter {
+public:
+  ScaleWriter(const PanelLayout &layout, const FormatInfo &info, uint8_t *panel)
+      : layout(layout), info(info), panel(panel) {}
+
+  /// `stored` is what `row` was read from.
+  void write(const uint8_t *stored, const GridRow &row, const TensorSide &side, int64_t r) const {
+    if (layout.scale == PackedScale::E4M3)
+      storeUnaligned(panel + r * 4, side.scale());
+    for (int64_t g = 0; g < static_cast<int64_t>(row.scale.size()); ++g) {
+      writeOne(stored, row.scale[g], r, g, 0);
+      if (layout.hasMin)
+        writeOne(stored, row.min[g], r, g, 1);
+    }
+  }
+
+private:
+  void writeOne(const uint8_t *stored, float value, int64_t r, int64_t g, int64_t which) const {
+    uint8_t *at = panel + scalePlace(layout, r, g, which);
+    switch (layout.scale) {
+    case PackedScale::None:
+      return;
+    case PackedScale::F16:
+      return storeUnaligned(at, f16FromF32(value));
+    case PackedScale::F32:
+      return storeUnaligned(at, value);
+    case PackedScale::E8M0: // minifloats: codes, then the bytes of groups
+    case PackedScale::E4M3:
+      *at = stored[(layout.columns * info.elementBits + 7) / 8 + g];
+      return;
+    case PackedScale::Super: {
+      const uint8_t *block = stored + g * layout.group / superColumns * info.blockBytes;
+      auto super = loadUnaligned<uint16_t>(block + *superScaleAt(info.id) + which * 2);
+      storeUnaligned(panel + superPlace(layout, r, g, which), super);
+      // The value is the product of both, which f32 holds exactly.
+      const float unit = f32FromF16(super);
+      *at = unit == 0 ? 0 : static_cast<uint8_t>(static_cast<int8_t>(std::lround(value / unit)));
+      return;
+    }
+    }
+  }
+
+  const PanelLayout &layout;
+  const FormatInfo &info;
+  uint8_t *panel;
+};
+
+/// Calls visit(width, first, offset) for each plane of codes of `bits` bits: it holds bits
+/// [first, first + width) of a code and lies `offset` bytes into a step.
+template <typename Visit>
+void forEachPlane(int bits, int64_t stepColumns, Visit visit) {
+  int first = 0;
+  int64_t offset = 0;
+  for (int width : {8, 4, 2, 1})
+    if (bits & width) {
+      visit(width, first, offset);
+      first += width;
+      offset += stepColumns * width * panelRows / 8;
+    }
+}
+
+/// Writes row r of codes, one byte each in `codes`, that fill whole steps.
+void packCodes(const PanelLayout &layout, const uint8_t *codes, int64_t r, uint8_t *out) {
+  const int64_t columns = layout.stepColumns();
+  for (int64_t t = 0; t < layout.numSteps(); ++t, codes += columns, out += layout.stepBytes())
+    forEachPlane(layout.codeBits(), columns, [&](int width, int first, int64_t offset) {
+      const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
+      const int quads = 8 / width; // groups of four columns in a vector
+      for (int64_t v = 0; v < columns / (4 * quads); ++v) {
+        uint32_t word = 0;
+        for (int q = 0; q < quads; ++q)
+          word |= (loadUnaligned<uint32_t>(codes + (v * quads + q) * 4) >> first & mask)
+                  << (q * width);
+        storeUnaligned(out + offset + v * 64 + r * 4, word);
+      }
+    });
+}
+
+/// The code of (row r, column i) of a step.
+int codeAt(const PanelLayout &layout, const uint8_t *step, int64_t r, int64_t i) {
+  int code = 0;
+  forEachPlane(layout.codeBits(), layout.stepColumns(), [&](int bits, int first, int64_t offset) {
+    const int64_t columns = 32 / bits; // of a vector
+    const uint8_t byte = step[offset + i / columns * 64 + 4 * r + i % 4];
+    code |= (byte >> (i % columns / 4 * bits) & ((1 << bits) - 1)) << first;
+  });
+  return code;
+}
+
+/// The code of 0, or code 0 of tables without a 0.
+uint8_t zeroCode(llvm::ArrayRef<float> values) {
+  const auto *found = std::find(values.begin(), values.end(), 0.0f);
+  return found == values.end() ? 0 : static_cast<uint8_t>(found - values.begin());
 }
 
 /// Codes of a panel, and their scales.
 void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *const *rows,
               uint8_t *out, llvm::ArrayRef<TensorSide> sides) {
-  const int64_t steps = layout.numSteps();
-  const uint8_t zeroCode = layout.hasMin ? 0 : static_cast<uint8_t>(layout.offset);
-  uint8_t *codes = out + layout.scaleBytes();
+  const uint8_t zero = zeroCode(layout.values);
+  const ScaleWriter scales(layout, codec.format(), out);
   GridRow row;
   for (int64_t r = 0; r < panelRows; ++r) {
     if (rows[r]) {
-      codec.gridRow(rows[r], layout.columns, row, sides.empty() ? TensorSide() : sides[r]);
-      packScales(layout, row, r, out);
+      const TensorSide side = sides.empty() ? TensorSide() : sides[r];
+      codec.gridRow(rows[r], layout.columns, row, side);
+      scales.write(rows[r], row, side, r);
     } else {
-      row.codes.assign(layout.columns, zeroCode);
+      row.codes.assign(layout.columns, zero);
     }
-    row.codes.resize(steps * layout.stepColumns(), zeroCode);
-    if (layout.element == PanelElement::U4)
-      packNibbles(row.codes.data(), steps, r, codes);
-    else
-      packBytes(row.codes.data(), steps, r, codes);
+    row.codes.resize(layout.numSteps() * layout.stepColumns(), zero);
+    packCodes(layout, row.codes.data(), r, out + layout.scaleBytes());
   }
 }
 
@@ -114,59 +244,148 @@ void packFloats(const PanelLayout &layout, const uint8_t *const *rows, uint8_t *
 }
 
 /// The value of (row r, column c) of a panel, before scaling.
-float codeAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64_t c) {
+float numberAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64_t c) {
   const int64_t width = layout.stepColumns();
   const uint8_t *step = codes + c / width * layout.stepBytes();
   const int64_t i = c % width;
   switch (layout.element) {
-  case PanelElement::F32:
+  case PackedElement::F32:
     return loadUnaligned<float>(step + r * 4);
-  case PanelElement::F16:
+  case PackedElement::F16:
     return f32FromF16(loadUnaligned<uint16_t>(step + r * 2));
-  case PanelElement::BF16:
+  case PackedElement::BF16:
     return f32FromBf16(loadUnaligned<uint16_t>(step + (2 * r + i) * 2));
-  case PanelElement::U4:
-    return static_cast<float>(step[4 * r + i % 4] >> (i / 4 * 4) & 15);
-  case PanelElement::U8:
-    return static_cast<float>(step[4 * r + i]);
-  case PanelElement::E4M3:
-    return f32FromE4m3(step[4 * r + i]);
-  case PanelElement::Trellis:
-    break; // unpackTrellis
+  default:
+    return layout.values[codeAt(layout, step, r, i)];
   }
-  return 0;
+}
+
+PackedElement packedInteger(const FormatInfo &info) {
+  switch (info.elementBits) {
+  case 2:
+    return PackedElement::U2;
+  case 3:
+    return PackedElement::U3;
+  case 4:
+    return PackedElement::U4;
+  case 5:
+    return PackedElement::U5;
+  case 6:
+    return PackedElement::U6;
+  case 7:
+    return PackedElement::U7;
+  default:
+    return info.scale == ScaleType::E8M0 ? PackedElement::MX8 : PackedElement::U8;
+  }
 }
 
 } // namespace
 
-int64_t PanelLayout::stepColumns() const {
-  switch (element) {
-  case PanelElement::F32:
-  case PanelElement::F16:
-    return 1;
-  case PanelElement::BF16:
-    return 2;
-  case PanelElement::U4:
-    return 8;
-  case PanelElement::U8:
-  case PanelElement::E4M3:
-    return 4;
-  case PanelElement::Trellis:
-    break; // a column is no whole number of bits
+PackedElement packedElementOf(FormatId id) {
+  const FormatInfo &info = formatInfo(id);
+  if (info.family == CodecFamily::Choice)
+    return PackedElement::F32;
+  switch (info.kind) {
+  case ElementKind::F32:
+    return PackedElement::F32;
+  case ElementKind::F16:
+    return PackedElement::F16;
+  case ElementKind::BF16:
+    return PackedElement::BF16;
+  case ElementKind::Int:
+    return packedInteger(info);
+  case ElementKind::E4M3:
+    return PackedElement::E4M3;
+  case ElementKind::E5M2:
+    return PackedElement::E5M2;
+  case ElementKind::E3M4:
+    return PackedElement::E3M4;
+  case ElementKind::E2M5:
+    return PackedElement::E2M5;
+  case ElementKind::E3M2:
+    return PackedElement::E3M2;
+  case ElementKind::E2M3:
+    return PackedElement::E2M3;
+  case ElementKind::E2M1:
+    return PackedElement::E2M1;
+  case ElementKind::E1M2:
+    return PackedElement::E1M2;
+  case ElementKind::E3M0:
+    return PackedElement::E3M0;
+  case ElementKind::NF4:
+    return PackedElement::NF4;
+  case ElementKind::FP4:
+    return PackedElement::FP4;
+  case ElementKind::IQ4:
+    return PackedElement::IQ4;
+  case ElementKind::Trellis:
+    return PackedElement::Trellis;
   }
-  return 1;
+  return PackedElement::F32;
 }
 
-int64_t PanelLayout::stepBytes() const { return element == PanelElement::F16 ? 32 : 64; }
+int PanelLayout::codeBits() const {
+  switch (element) {
+  case PackedElement::F32:
+  case PackedElement::F16:
+  case PackedElement::BF16:
+  case PackedElement::Trellis: // a column is no whole number of bits
+    return 0;
+  case PackedElement::U2:
+    return 2;
+  case PackedElement::U3:
+    return 3;
+  case PackedElement::U4:
+  case PackedElement::E2M1:
+  case PackedElement::E1M2:
+  case PackedElement::E3M0:
+  case PackedElement::NF4:
+  case PackedElement::FP4:
+  case PackedElement::IQ4:
+    return 4;
+  case PackedElement::U5:
+    return 5;
+  case PackedElement::U6:
+  case PackedElement::E3M2:
+  case PackedElement::E2M3:
+    return 6;
+  case PackedElement::U7:
+    return 7;
+  default:
+    return 8;
+  }
+}
+
+int64_t PanelLayout::stepColumns() const {
+  const int bits = codeBits();
+  if (bits == 0)
+    return element == PackedElement::BF16 ? 2 : 1;
+  // A vector of 64 bytes holds 32 / width columns: as many as the narrowest plane needs.
+  return 32 / (bits & -bits);
+}
+
+int64_t PanelLayout::stepBytes() const {
+  if (int bits = codeBits())
+    return stepColumns() * bits * panelRows / 8;
+  return element == PackedElement::F16 ? 32 : 64;
+}
+
+int64_t PanelLayout::upperBytes() const {
+  if (scale == PackedScale::E4M3)
+    return panelRows * 4;
+  if (scale == PackedScale::Super)
+    return (columns + superColumns - 1) / superColumns * panelRows * (hasMin ? 2 : 1) * 2;
+  return 0;
+}
 
 int64_t PanelLayout::scaleBytes() const {
-  if (scale == ScaleType::None)
+  if (scale == PackedScale::None)
     return 0;
-  return roundUp64(numGroups() * panelRows * (hasMin ? 2 : 1) * scaleSize(scale));
+  return roundUp64(upperBytes() + numGroups() * panelRows * (hasMin ? 2 : 1) * scaleSize(scale));
 }
 
 int64_t PanelLayout::panelBytes() const {
-  if (element == PanelElement::Trellis)
+  if (element == PackedElement::Trellis)
     return trellisPanelBytes(columns, offset);
   return scaleBytes() + roundUp64(numSteps() * stepBytes());
 }
@@ -174,53 +393,47 @@ int64_t PanelLayout::panelBytes() const {
 PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
   const FormatInfo &info = formatInfo(id);
   PanelLayout layout;
-  layout.element = info.panel;
+  layout.element = packedElementOf(id);
   layout.rows = rows;
   layout.columns = columns;
-  if (isDecoded(info)) {
-    layout.group = columns;
-    return layout;
-  }
   const bool oneScale = !info.isGrouped() || info.groupColumns >= columns;
   layout.group = oneScale ? columns : info.groupColumns;
-  layout.scale = info.panelScale;
+  layout.scale = packedScaleOf(info);
   layout.hasMin = info.panelMin;
-  layout.offset = info.centiBits ? info.centiBits : info.panelMin ? 0 : info.offset;
+  if (info.centiBits)
+    layout.offset = info.centiBits;
+  else if (info.isInteger() && !info.panelMin)
+    layout.offset = info.offset;
+  layout.values = elementValues(id);
   return layout;
 }
 
 void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows[16], uint8_t *out,
                llvm::ArrayRef<TensorSide> sides) {
-  const FormatInfo &info = formatInfo(id);
   std::memset(out, 0, layout.panelBytes());
-  if (info.family == CodecFamily::Trellis)
+  if (layout.element == PackedElement::Trellis)
     packTrellis(layout, rows, out);
-  else if (isDecoded(info))
-    packDecoded(layout, codecFor(id), rows, out, sides);
-  else if (info.family != CodecFamily::Float)
+  else if (layout.codeBits())
     packGrid(layout, codecFor(id), rows, out, sides);
-  else if (info.kind == ElementKind::F32)
+  else if (formatInfo(id).family == CodecFamily::Choice)
+    packDecoded(layout, codecFor(id), rows, out, sides);
+  else if (layout.element == PackedElement::F32)
     packFloats<uint32_t>(layout, rows, out);
   else
     packFloats<uint16_t>(layout, rows, out);
 }
 
 void unpackPanel(const PanelLayout &layout, const uint8_t *panel, float *x) {
-  if (layout.element == PanelElement::Trellis)
+  if (layout.element == PackedElement::Trellis)
     return unpackTrellis(layout, panel, x);
   const uint8_t *codes = panel + layout.scaleBytes();
-  const int64_t size = scaleSize(layout.scale), perGroup = layout.hasMin ? 2 : 1;
   for (int64_t r = 0; r < panelRows; ++r)
     for (int64_t c = 0; c < layout.columns; ++c) {
-      float code = codeAt(layout, codes, r, c);
-      float &value = x[r * layout.columns + c];
-      value = code;
-      if (layout.scale == ScaleType::None)
-        continue;
-      const uint8_t *at = panel + (c / layout.group * perGroup * panelRows + r) * size;
-      float scale = loadScale(layout.scale, at);
-      value = layout.hasMin ? scale * code + loadScale(layout.scale, at + panelRows * size)
-                            : scale * (code - static_cast<float>(layout.offset));
+      const int64_t g = layout.group > 0 ? c / layout.group : 0;
+      float value = scaleAt(layout, panel, r, g, 0) * numberAt(layout, codes, r, c);
+      if (layout.hasMin)
+        value += scaleAt(layout, panel, r, g, 1);
+      x[r * layout.columns + c] = value;
     }
 }
 

@@ -51,14 +51,12 @@ QK_INLINE void amxEnd(const Q8 *q) {
     _tile_release();
 }
 
-/* The codes of a tile of weights: where they lie, or 4-bit codes unpacked to `room`. */
+/* The codes of a tile of weights: where they lie, or narrower codes unpacked to `room`. */
 QK_INLINE const uint8_t *amxWeights(const Q8 *q, const uint8_t *codes, int64_t column,
                                     int64_t columns, uint8_t *room) {
-  const uint8_t *at = codes + column / q->w.stepColumns * 64;
-  if (q->w.element != QK_U4)
-    return at;
-  QK_UNROLL for (int64_t step = 0; step < columns / 8; ++step) unpackStep(at + step * 64,
-                                                                          room + step * 128);
+  if (q->w.bits == 8)
+    return codes + column / q->w.stepColumns * 64;
+  unpackColumns(q, codes, column, columns, room);
   return room;
 }
 
@@ -116,8 +114,8 @@ QK_INLINE Q8Row amxRow(const Q8 *q, const Q8Row *rows, int t, int gather) {
 /* Adds units [begin, end) of `strip` rows and one panel to totals[row][output], and to
  * parts[row][output] what belongs to a group that is not at its end. */
 QK_INLINE void amxScale(const Q8 *q, const uint8_t *panel, const Q8Row *rows, int64_t begin,
-                        int64_t end, const int32_t *sums, float *totals, float *parts,
-                        int strip, int gather) {
+                        int64_t end, const int32_t *sums, float *totals, float *parts, int strip,
+                        int gather) {
   int64_t inside = q8Inside(q);
   Q8Row row[AmxRows];
   v16f total[AmxRows], part[AmxRows];
@@ -131,11 +129,11 @@ QK_INLINE void amxScale(const Q8 *q, const uint8_t *panel, const Q8Row *rows, in
     int64_t outer = u / inside;
     Q8Scales scales = q8ScalesOf(q, panel, u, outer);
     QK_UNROLL for (int t = 0; t < strip; ++t)
-        q8Add(q, &row[t], u, outer, scales, (v16i)vloadu(at + t * 16) + row[t].starts[u],
-              &total[t], &part[t]);
+        q8Add(q, &row[t], u, outer, scales, (v16i)vloadu(at + t * 16) + row[t].starts[u], &total[t],
+              &part[t]);
     if (inside == 1 || ((u + 1) % inside != 0 && u + 1 < q->units))
       continue;
-    v16f scale = q8CoarseWeights(q) ? qkScale(&q->w, panel, outer) : (v16f)1.0f;
+    v16f scale = q8CoarseWeights(q) ? q8Scale(q, panel, outer) : (v16f)1.0f;
     QK_UNROLL for (int t = 0; t < strip; ++t) {
       total[t] = q8AddGroup(q, &row[t], outer, scale, part[t], total[t]);
       part[t] = (v16f)0.0f;
@@ -182,8 +180,7 @@ QK_INLINE void amxTile(const Q8 *q, const Q8Panels *p, const Q8Input *x, const Q
     /* Not unrolled: the totals of one tile fill the registers. */
     QK_NOUNROLL for (int tile = 0; tile < mt * 2; ++tile)
         amxScaleTile(q, p->scales[tile & 1], rows + (tile >> 1) * AmxRows, begin, end,
-                     sums + tile * AmxTileSums, totals[tile], parts[tile],
-                     gather);
+                     sums + tile * AmxTileSums, totals[tile], parts[tile], gather);
   }
   QK_NOUNROLL for (int64_t t = 0; t < count; ++t) {
     const float *at = totals[t / AmxRows * 2] + t % AmxRows * 16;

@@ -11,7 +11,7 @@ QK_KERNEL(embed) {
       qkPanels(params[1], params[0], params[2], params[3], params[4], params[5], params[6]);
   float multiplier = (float)qkDouble(params[7]);
   QkRange rows = qkPart(args->tokens, index, count);
-  v16f table = qkTable(&w);
+  QkTable table = qkTable(&w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     int64_t token = args->token_ids[row];
     const uint8_t *panel = weights[0] + token / 16 * w.panelBytes;
@@ -23,13 +23,12 @@ QK_KERNEL(embed) {
         out[k] = (qkTrellisColumn(&t, panel, k) * scale)[token % 16] * multiplier;
       continue;
     }
-    for (int64_t k = 0; k < w.K; k += w.stepColumns) {
-      const uint8_t *at = panel + w.codesAt + k / w.stepColumns * w.stepBytes;
-      v16u step = qkStep(&w, at);
+    for (int64_t k = 0; k < w.K; k += w.chunkColumns) {
+      QkChunk chunk = qkChunk(&w, panel + w.codesAt, k, 0);
       v16f scale = qkScale(&w, panel, k / w.group);
       v16f min = w.hasMin ? qkMinOf(&w, panel, k / w.group) : (v16f)0.0f;
-      QK_UNROLL for (int64_t j = 0; j < w.stepColumns; ++j) {
-        v16f value = qkColumn(&w, step, at, j, table);
+      QK_UNROLL for (int64_t j = 0; j < w.chunkColumns; ++j) {
+        v16f value = qkColumn(&w, &chunk, j, table);
         value = w.hasMin ? vfma(value, scale, min) : value * scale;
         if (k + j < w.K)
           out[k + j] = value[token % 16] * multiplier;

@@ -3,13 +3,13 @@
  * The level is chosen by the compiler's feature macros. Each level supplies
  *   vfma          a * b + c (fused, where the hardware has it)
  *   vfromhalf     16 f16 -> f32;   vtohalf: the reverse, nearest even
- *   vlookup       table[index & 15]
+ *   vlookup       table look-ups, see there
  *   dot4          acc[r] += sum over i < 4 of code[4r+i] * activation[i], exact
- *   nibble sums   the same for codes below 16, where a level can save work by
- *                 adding in 16 bits: nibbleBegin, nibbleDot, nibbleEnd around at
- *                 most 32 columns (8 * 2 * 15 * 127 < 2^15)
+ *   narrow sums   the same for codes of 7 bits at most, where a level can save work by
+ *                 adding in 16 bits: narrowBegin, narrowDot, narrowEnd around at
+ *                 most narrowDots(bits) of them (n * 2 * (2^bits - 1) * 127 < 2^15)
  *
- * QK_UNPACK_NIBBLES: 1 where dot4 is as fast as the nibble sums, so that codes of 4
+ * QK_UNPACK_NIBBLES: 1 where dot4 is as fast as the narrow sums, so that codes of 4
  * bits are best unpacked once for many rows.
  * QK_TILE(wide, narrow): the size of a register tile.
  * QK_CODE_BIAS: levels that multiply signed by signed see codes minus 128; dot4
@@ -88,17 +88,86 @@ QK_INLINE v16us vtobf16(v16f v) {
 
 /*===- Table look-up -------------------------------------------------------===*/
 
-#if defined(__AVX512F__)
+/* vlookup: the entry of a table of 16 f32 at the low 4 bits of each lane. vlookup32: of two
+ * tables, at the low 5 bits. vlookup8: the byte of a table of 16 at each byte, which is below
+ * 16. QK_HAS_LOOKUP: the first two are one instruction. */
+#if defined(__AVX512BW__)
 #define QK_HAS_LOOKUP 1
-/* Bits above the fourth of an index are ignored. */
 QK_INLINE v16f vlookup(v16f table, v16u index) {
   return (v16f)_mm512_permutexvar_ps((__m512i)index, (__m512)table);
 }
+QK_INLINE v16f vlookup32(v16f low, v16f high, v16u index) {
+  return (v16f)_mm512_permutex2var_ps((__m512)low, (__m512i)index, (__m512)high);
+}
+QK_INLINE v64b vlookup8(v16b table, v64b index) {
+  return (v64b)_mm512_shuffle_epi8(_mm512_broadcast_i32x4((__m128i)table), (__m512i)index);
+}
+#elif defined(__AVX2__)
+#define QK_HAS_LOOKUP 0
+typedef float v8f __attribute__((ext_vector_type(8)));
+typedef uint32_t v8u __attribute__((ext_vector_type(8)));
+QK_INLINE v8f vlookupHalf(v16f table, v8u index) {
+  __m256 low = _mm256_permutevar8x32_ps((__m256)table.lo, (__m256i)index);
+  __m256 high = _mm256_permutevar8x32_ps((__m256)table.hi, (__m256i)index);
+  return (v8f)_mm256_blendv_ps(low, high, (__m256)(index << 28));
+}
+QK_INLINE v16f vlookup(v16f table, v16u index) {
+  return __builtin_shufflevector(vlookupHalf(table, index.lo), vlookupHalf(table, index.hi), 0, 1,
+                                 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+QK_INLINE v64b vlookup8(v16b table, v64b index) {
+  __m256i wide = _mm256_broadcastsi128_si256((__m128i)table), parts[2];
+  __builtin_memcpy(parts, &index, 64);
+  parts[0] = _mm256_shuffle_epi8(wide, parts[0]);
+  parts[1] = _mm256_shuffle_epi8(wide, parts[1]);
+  __builtin_memcpy(&index, parts, 64);
+  return index;
+}
+#elif defined(__aarch64__)
+#define QK_HAS_LOOKUP 0
+QK_INLINE v16f vlookup(v16f table, v16u index) {
+  uint8x16x4_t bytes;
+  __builtin_memcpy(&bytes, &table, 64);
+  v16u at = (index & 15u) * 0x04040404u + 0x03020100u; /* of the four bytes of each entry */
+  uint8x16_t parts[4];
+  __builtin_memcpy(parts, &at, 64);
+  for (int i = 0; i < 4; ++i)
+    parts[i] = vqtbl4q_u8(bytes, parts[i]);
+  v16f value;
+  __builtin_memcpy(&value, parts, 64);
+  return value;
+}
+QK_INLINE v64b vlookup8(v16b table, v64b index) {
+  uint8x16_t parts[4];
+  __builtin_memcpy(parts, &index, 64);
+  for (int i = 0; i < 4; ++i)
+    parts[i] = vqtbl1q_u8((uint8x16_t)table, parts[i]);
+  __builtin_memcpy(&index, parts, 64);
+  return index;
+}
 #else
 #define QK_HAS_LOOKUP 0
+QK_INLINE v16f vlookup(v16f table, v16u index) {
+  float entries[16];
+  __builtin_memcpy(entries, &table, 64);
+  v16f value;
+  for (int i = 0; i < 16; ++i)
+    value[i] = entries[index[i] & 15u];
+  return value;
+}
+QK_INLINE v64b vlookup8(v16b table, v64b index) {
+  uint8_t entries[16];
+  __builtin_memcpy(entries, &table, 16);
+  for (int i = 0; i < 64; ++i)
+    index[i] = entries[index[i] & 15];
+  return index;
+}
 #endif
 
 /*===- Integer dot products ------------------------------------------------===*/
+
+/* Dots that one narrow sum of codes of `bits` bits can hold. */
+QK_INLINE int narrowDots(int64_t bits) { return (int)(32767 / (2 * 127 * ((1 << bits) - 1))); }
 
 #if defined(__AVX512VNNI__)
 
@@ -107,10 +176,10 @@ QK_INLINE v16f vlookup(v16f table, v16u index) {
 QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   return (v16i)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi32(activations));
 }
-typedef v16i nibbleSum;
-QK_INLINE nibbleSum nibbleBegin(v16i acc) { return acc; }
-QK_INLINE nibbleSum nibbleDot(nibbleSum sum, v64b codes, int32_t a) { return dot4(sum, codes, a); }
-QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
+typedef v16i narrowSum;
+QK_INLINE narrowSum narrowBegin(v16i acc) { return acc; }
+QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) { return dot4(sum, codes, a); }
+QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
   (void)acc;
   return sum;
 }
@@ -125,15 +194,15 @@ QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   acc += (v16i)_mm512_madd_epi16((__m512i)even, (__m512i)((a << 8) >> 8));
   return acc + (v16i)_mm512_madd_epi16((__m512i)odd, (__m512i)(a >> 8));
 }
-typedef v32s nibbleSum;
-QK_INLINE nibbleSum nibbleBegin(v16i acc) {
+typedef v32s narrowSum;
+QK_INLINE narrowSum narrowBegin(v16i acc) {
   (void)acc;
-  return (nibbleSum)0;
+  return (narrowSum)0;
 }
-QK_INLINE nibbleSum nibbleDot(nibbleSum sum, v64b codes, int32_t a) {
+QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) {
   return sum + (v32s)_mm512_maddubs_epi16((__m512i)codes, _mm512_set1_epi32(a));
 }
-QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
+QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
   return acc + (v16i)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
 }
 
@@ -152,15 +221,15 @@ QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   acc += QK_HALVES(_mm256_madd_epi16, even, (a << 8) >> 8);
   return acc + QK_HALVES(_mm256_madd_epi16, odd, a >> 8);
 }
-typedef v32s nibbleSum;
-QK_INLINE nibbleSum nibbleBegin(v16i acc) {
+typedef v32s narrowSum;
+QK_INLINE narrowSum narrowBegin(v16i acc) {
   (void)acc;
-  return (nibbleSum)0;
+  return (narrowSum)0;
 }
-QK_INLINE nibbleSum nibbleDot(nibbleSum sum, v64b codes, int32_t a) {
+QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) {
   return sum + (v32s)QK_HALVES(_mm256_maddubs_epi16, codes, (v16i)a);
 }
-QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
+QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
   return acc + QK_HALVES(_mm256_madd_epi16, sum, (v32s)1);
 }
 
@@ -182,12 +251,12 @@ QK_INLINE v16i signedDot(v16i acc, v64c codes, int32_t activations) {
 QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   return signedDot(acc, (v64c)(codes ^ 0x80), activations);
 }
-typedef v16i nibbleSum;
-QK_INLINE nibbleSum nibbleBegin(v16i acc) { return acc; }
-QK_INLINE nibbleSum nibbleDot(nibbleSum sum, v64b codes, int32_t a) {
+typedef v16i narrowSum;
+QK_INLINE narrowSum narrowBegin(v16i acc) { return acc; }
+QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) {
   return signedDot(sum, (v64c)codes, a);
 }
-QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
+QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
   (void)acc;
   return sum;
 }
@@ -202,10 +271,10 @@ QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   acc += (v16i)((words >> 16) & 0xffu) * (int32_t)(int8_t)(activations >> 16);
   return acc + (v16i)(words >> 24) * (int32_t)(int8_t)(activations >> 24);
 }
-typedef v16i nibbleSum;
-QK_INLINE nibbleSum nibbleBegin(v16i acc) { return acc; }
-QK_INLINE nibbleSum nibbleDot(nibbleSum sum, v64b codes, int32_t a) { return dot4(sum, codes, a); }
-QK_INLINE v16i nibbleEnd(nibbleSum sum, v16i acc) {
+typedef v16i narrowSum;
+QK_INLINE narrowSum narrowBegin(v16i acc) { return acc; }
+QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) { return dot4(sum, codes, a); }
+QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
   (void)acc;
   return sum;
 }

@@ -36,9 +36,38 @@ enum qk_element {
   QK_U4 = 3,   /* 16 rows x 8 columns of unsigned 4-bit codes a step (64 bytes) */
   QK_U8 = 4,   /* 16 rows x 4 columns of unsigned 8-bit codes a step (64 bytes) */
   QK_E4M3 = 5, /* as QK_U8, codes are f8E4M3FN bit patterns */
-  QK_TRELLIS = 20 /* 32 bits of the string of each of 16 tcq rows a step (64 bytes) */
+  /* Unsigned codes in planes of 4, 2 and 1 bits. */
+  QK_U2 = 6,  /* 16 rows x 16 columns a step (64 bytes) */
+  QK_U3 = 7,  /* 16 rows x 32 columns a step (192 bytes) */
+  QK_U5 = 8,  /* 16 rows x 32 columns a step (320 bytes) */
+  QK_U6 = 9,  /* 16 rows x 16 columns a step (192 bytes) */
+  QK_U7 = 10, /* 16 rows x 32 columns a step (448 bytes) */
+  /* Floats of 8 bits as QK_U8, of 6 as QK_U6: ExMy has x exponent and y mantissa bits. */
+  QK_E5M2 = 11,
+  QK_E3M4 = 12,
+  QK_E2M5 = 13,
+  QK_E3M2 = 14,
+  QK_E2M3 = 15,
+  /* As QK_U4, codes are indices of the tables in panel.h. */
+  QK_E2M1 = 16,
+  QK_NF4 = 17,
+  QK_FP4 = 18,
+  QK_IQ4 = 19,
+  QK_TRELLIS = 20, /* 32 bits of the string of each of 16 tcq rows a step (64 bytes) */
+  QK_MX8 = 21,     /* as QK_U8, codes less 128 count 1/64 */
+  QK_E1M2 = 22,    /* as QK_E2M1 */
+  QK_E3M0 = 23
 };
-enum qk_scale { QK_SCALE_NONE = 0, QK_SCALE_F16 = 1, QK_SCALE_F32 = 2 };
+/* Of 16 rows and a group of columns. The last two are of two levels: bytes of groups times
+ * floats of rows. */
+enum qk_scale {
+  QK_SCALE_NONE = 0,
+  QK_SCALE_F16 = 1,
+  QK_SCALE_F32 = 2,
+  QK_SCALE_E8M0 = 3, /* bytes: 2^(byte - 127) */
+  QK_SCALE_E4M3 = 4, /* f8E4M3FN bytes, times one f32 of each row */
+  QK_SCALE_SUPER = 6 /* signed bytes, times one f16 of each row and 256 columns */
+};
 /* What the codes of cached keys and values are (kv.h). */
 enum qk_kv_element {
   QK_KV_F32 = 0,

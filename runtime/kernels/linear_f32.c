@@ -41,20 +41,18 @@ QK_INLINE const float *rowOf(const F32Input *x, int64_t row) {
  * is hidden where there are few rows. */
 QK_INLINE int chainsOf(int tile) { return tile == 1 ? 8 : tile == 2 ? 4 : 1; }
 
-/* Columns [0, columns) of the step at codes[p], whose first column has number k. */
-QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int64_t k, int columns,
-                          const float *const *x, int tile, int np, int firstChain, v16f table,
-                          const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
-  v16u word[2];
-  QK_UNROLL for (int p = 0; p < np; ++p) {
-    __builtin_prefetch(codes[p] + (np == 1 ? Ahead : 2 * w->panelBytes));
-    word[p] = qkStep(w, codes[p]);
-  }
-  QK_UNROLL for (int j = 0; j < columns; ++j) {
+/* The chunk of columns from k on. */
+QK_INLINE void directChunk(const QkPanels *w, const uint8_t *const codes[2], int64_t k,
+                           const float *const *x, int tile, int np, int firstChain, QkTable table,
+                           const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
+  QkChunk chunk[2];
+  QK_UNROLL for (int p = 0; p < np; ++p) chunk[p] =
+      qkChunk(w, codes[p], k, np == 1 ? Ahead : 2 * w->panelBytes);
+  QK_UNROLL for (int j = 0; j < w->chunkColumns; ++j) {
     int chain = (firstChain + j) & (chainsOf(tile) - 1);
     v16f value[2];
     QK_UNROLL for (int p = 0; p < np; ++p) {
-      value[p] = qkColumn(w, word[p], codes[p], j, table);
+      value[p] = qkColumn(w, &chunk[p], j, table);
       if (w->hasMin)
         value[p] = vfma(value[p], scale[p], min[p]);
     }
@@ -63,38 +61,29 @@ QK_INLINE void directStep(const QkPanels *w, const uint8_t *const codes[2], int6
   }
 }
 
-/* The sum of a group's columns [first, first + columns) before its scale. Steps go
+/* The sum of a group's columns [first, first + columns) before its scale. Chunks go
  * in runs of eight columns, so that each column of a run has a chain of its own. */
 QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int64_t first,
-                           int64_t columns, const float *const *x, int tile, int np, v16f table,
+                           int64_t columns, const float *const *x, int tile, int np, QkTable table,
                            const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
-  int64_t wide = w->stepColumns, step = first / wide, last = (first + columns) / wide;
-  int64_t run = 8 / wide;
-  const uint8_t *at[2];
-  QK_NOUNROLL for (; step + run <= last; step += run) QK_UNROLL for (int64_t s = 0; s < run; ++s) {
-    QK_UNROLL for (int p = 0; p < np; ++p) at[p] = codes[p] + (step + s) * w->stepBytes;
-    directStep(w, at, (step + s) * wide, (int)wide, x, tile, np, (int)(s * wide), table, scale, min,
-               sum);
-  }
-  QK_NOUNROLL for (; step < last; ++step) {
-    QK_UNROLL for (int p = 0; p < np; ++p) at[p] = codes[p] + step * w->stepBytes;
-    directStep(w, at, step * wide, (int)wide, x, tile, np, 0, table, scale, min, sum);
-  }
-  /* The last columns of a K that is no multiple of the step, one at a time. */
-  QK_NOUNROLL for (int64_t j = 0; j < (first + columns) % wide; ++j)
-      QK_UNROLL for (int p = 0; p < np; ++p) {
-    const uint8_t *last1 = codes[p] + step * w->stepBytes;
-    v16f value = qkColumn(w, qkStep(w, last1), last1, j, table);
+  int64_t wide = w->chunkColumns, run = qkMax(8, wide), end = first + columns, k = first;
+  QK_NOUNROLL for (; k + run <= end; k += run) QK_UNROLL for (int64_t s = 0; s < run; s += wide)
+      directChunk(w, codes, k + s, x, tile, np, (int)s, table, scale, min, sum);
+  QK_NOUNROLL for (; k + wide <= end; k += wide)
+      directChunk(w, codes, k, x, tile, np, 0, table, scale, min, sum);
+  /* The last columns of a K that is no multiple of the chunk, one at a time. */
+  QK_NOUNROLL for (; k < end; ++k) QK_UNROLL for (int p = 0; p < np; ++p) {
+    v16f value = qkColumnAt(w, codes[p], k, table);
     if (w->hasMin)
       value = vfma(value, scale[p], min[p]);
     QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
-        vfma(value, (v16f)x[t][step * wide + j], sum[t][p][0]);
+        vfma(value, (v16f)x[t][k], sum[t][p][0]);
   }
 }
 
 /* The same for tcq rows: eight columns at a time, each with a chain of its own. */
-QK_INLINE void trellisTile(const QkPanels *w, const uint8_t *const panels[2],
-                           const float *const *x, int tile, int np, v16f total[DirectTile][2]) {
+QK_INLINE void trellisTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
+                           int tile, int np, v16f total[DirectTile][2]) {
   QkTrellis trellis = qkTrellis(w->K, w->offset);
   v16f sum[DirectTile][2][8];
   QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p)
@@ -136,7 +125,7 @@ QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], con
     return;
   }
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
-  v16f table = qkTable(w);
+  QkTable table = qkTable(w);
   QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
   int64_t groups = qkCeilDiv(w->K, w->group);
   QK_NOUNROLL for (int64_t g = 0; g < groups; ++g) {
@@ -184,29 +173,26 @@ QK_INLINE void directRows(const QkPanels *w, const uint8_t *matrix, const F32Inp
 /*===- Many rows -----------------------------------------------------------===*/
 
 /* Columns [begin, end) of two panels as f32: block[k - begin][panel][16]. `begin`
- * is the start of a step. */
+ * is the start of a chunk. */
 QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], int64_t begin,
-                           int64_t end, v16f table, float *block) {
+                           int64_t end, QkTable table, float *block) {
   QK_UNROLL for (int p = 0; p < 2; ++p) {
     if (w->element == QK_TRELLIS) {
       QkTrellis trellis = qkTrellis(w->K, w->offset);
       v16f scale = qkTrellisScale(panels[p]);
-      QK_NOUNROLL for (int64_t k = begin; k < end; ++k)
-          vstore(block + ((k - begin) * 2 + p) * 16, qkTrellisColumn(&trellis, panels[p], k) * scale);
+      QK_NOUNROLL for (int64_t k = begin; k < end; ++k) vstore(
+          block + ((k - begin) * 2 + p) * 16, qkTrellisColumn(&trellis, panels[p], k) * scale);
       continue;
     }
-    const uint8_t *codes = panels[p] + w->codesAt;
-    int64_t wide = w->stepColumns;
     QK_NOUNROLL for (int64_t k = begin; k < end;) {
       int64_t group = k / w->group, stop = qkMin(end, (group + 1) * w->group);
       v16f scale = qkScale(w, panels[p], group);
       v16f min = w->hasMin ? qkMinOf(w, panels[p], group) : (v16f)0.0f;
-      QK_NOUNROLL for (; k < stop; k += wide) {
-        const uint8_t *at = codes + k / wide * w->stepBytes;
-        v16u word = qkStep(w, at);
-        /* The scratch has room for the columns past the end of the last step. */
-        QK_UNROLL for (int j = 0; j < wide; ++j) {
-          v16f value = qkColumn(w, word, at, j, table);
+      QK_NOUNROLL for (; k < stop; k += w->chunkColumns) {
+        QkChunk chunk = qkChunk(w, panels[p] + w->codesAt, k, 0);
+        /* The scratch has room for the columns past the end of the last chunk. */
+        QK_UNROLL for (int j = 0; j < w->chunkColumns; ++j) {
+          v16f value = qkColumn(w, &chunk, j, table);
           if (w->hasMin)
             value = vfma(value, scale, min);
           else if (w->scale != QK_SCALE_NONE)
@@ -248,9 +234,9 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Inpu
   panels[0] = matrix + pair * 2 * w->panelBytes;
   int both = w->panels % 2 == 0 || pair * 2 + 1 < w->panels;
   panels[1] = both ? panels[0] + w->panelBytes : panels[0];
-  float block[(BlockColumns + 8) * 32] __attribute__((aligned(64)));
+  float block[(BlockColumns + QkMostChunk) * 32] __attribute__((aligned(64)));
   float sums[BlockRows * 32] __attribute__((aligned(64)));
-  v16f table = qkTable(w);
+  QkTable table = qkTable(w);
   QK_NOUNROLL for (int64_t begin = first; begin < last; begin += BlockRows) {
     int64_t end = qkMin(begin + BlockRows, last);
     __builtin_memset(sums, 0, sizeof sums);

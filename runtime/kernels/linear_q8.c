@@ -1,4 +1,4 @@
-/*===- linear_q8.c - int8 activations times 4-bit or 8-bit weights --------===//
+/*===- linear_q8.c - int8 activations times integer weights ---------------===//
  *
  * One or two panels (16 outputs each) times a tile of rows are kept in registers.
  * The integer sum of one unit (the smaller of the weight group and the activation
@@ -6,6 +6,9 @@
  * nothing per element; then it is scaled and added in f32. Where one of the two
  * groups is larger, the inner sum takes only the finer scale and the coarser one
  * is applied when its group ends.
+ *
+ * Tables of whole numbers (E2M1 in halves, IQ4) are looked up byte by byte and then
+ * are codes as any other.
  *
  * A single row takes one panel at a time, so that memory is read as one sequential
  * stream, prefetched: decoding runs at memory speed. With more rows the panels
@@ -16,6 +19,8 @@
 typedef struct {
   QkPanels w;
   int64_t Kp, actGroup, unit, units;
+  int64_t codeBits;             /* of what is multiplied; w.bits are stored */
+  float inUnits;                /* what 1 in these codes stands for */
   int64_t actGroups, sumGroups; /* per row */
 } Q8;
 
@@ -23,6 +28,16 @@ QK_INLINE Q8 q8Of(const int64_t *params) {
   Q8 q = {
       .w = qkPanels(params[0], params[1], params[2], params[3], params[4], params[5], params[6])};
   q.Kp = qkAlign64(q.w.K);
+  q.codeBits = q.w.bits;
+  q.inUnits = 1.0f;
+  if (q.w.element == QK_E2M1) {
+    q.w.offset = 12;
+    q.codeBits = 5;
+    q.inUnits = 0.5f;
+  } else if (q.w.element == QK_IQ4) {
+    q.w.offset = 128;
+    q.codeBits = 8;
+  }
   q.actGroup = qkMin(params[7], q.w.K);
   q.unit = qkMin(q.actGroup, q.w.group);
   q.units = qkCeilDiv(q.w.K, q.unit);
@@ -48,51 +63,59 @@ enum {
   Ahead = 4096          /* bytes between what is read and what is prefetched */
 };
 
-/* `ahead` is the distance to what is prefetched, in bytes; 0 = nothing. */
-QK_INLINE v16u weightStep(const uint8_t *at, int64_t ahead) {
-  if (ahead)
-    __builtin_prefetch(at + ahead);
-  return vloadu(at);
+/* The codes of columns 4i .. 4i+3 of a chunk as unsigned integers. */
+QK_INLINE v64b q8Quad(const Q8 *q, const QkChunk *chunk, int64_t i) {
+  v64b quad = (v64b)qkQuad(&q->w, chunk, i);
+  if (q->w.element == QK_E2M1)
+    return vlookup8((v16b){12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0}, quad);
+  if (q->w.element == QK_IQ4)
+    return vlookup8((v16b){1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
+                    quad);
+  return quad;
 }
 
-/* 32 columns at most (a full chunk has 32, or 16 where units have 16). */
-QK_INLINE void dotChunk(const Q8 *q, const uint8_t *const codes[2], int64_t at, const Q8Row *rows,
-                        int64_t column, int tile, int np, int steps, int64_t ahead,
-                        v16i acc[MaxTile][2]) {
-  if (q->w.element == QK_U4) {
-    nibbleSum sum[MaxTile][2];
-    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) sum[t][p] =
-        nibbleBegin(acc[t][p]);
-    QK_UNROLL for (int s = 0; s < steps; ++s) {
-      v16u w[2];
-      QK_UNROLL for (int p = 0; p < np; ++p) w[p] = weightStep(codes[p] + at + s * 64, ahead);
-      QK_UNROLL for (int h = 0; h < 2; ++h) QK_UNROLL for (int t = 0; t < tile; ++t) {
+/* Columns [column, column + columns), 32 at most, in whole chunks. */
+QK_INLINE void dotColumns(const Q8 *q, const uint8_t *const codes[2], const Q8Row *rows,
+                          int64_t column, int64_t columns, int tile, int np, int64_t ahead,
+                          v16i acc[MaxTile][2]) {
+  int narrow = q->codeBits < 8, dots = 0;
+  narrowSum sum[MaxTile][2];
+  QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) sum[t][p] =
+      narrowBegin(acc[t][p]);
+  QK_UNROLL for (int64_t k = 0; k < columns; k += q->w.chunkColumns) {
+    QkChunk chunk[2];
+    QK_UNROLL for (int p = 0; p < np; ++p) chunk[p] = qkChunk(&q->w, codes[p], column + k, ahead);
+    QK_UNROLL for (int64_t i = 0; i < q->w.chunkColumns / 4; ++i) {
+      if (narrow && dots == narrowDots(q->codeBits)) {
+        QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) {
+          acc[t][p] = narrowEnd(sum[t][p], acc[t][p]);
+          sum[t][p] = narrowBegin(acc[t][p]);
+        }
+        dots = 0;
+      }
+      ++dots;
+      v64b quad[2];
+      QK_UNROLL for (int p = 0; p < np; ++p) quad[p] = q8Quad(q, &chunk[p], i);
+      QK_UNROLL for (int t = 0; t < tile; ++t) {
         int32_t a;
-        __builtin_memcpy(&a, rows[t].codes + column + s * 8 + h * 4, 4);
+        __builtin_memcpy(&a, rows[t].codes + column + k + i * 4, 4);
         QK_UNROLL for (int p = 0; p < np; ++p) {
-          v64b nibbles = (v64b)(h == 0 ? w[p] & 0x0f0f0f0fu : (w[p] >> 4) & 0x0f0f0f0fu);
-          sum[t][p] = nibbleDot(sum[t][p], nibbles, a);
+          if (narrow)
+            sum[t][p] = narrowDot(sum[t][p], quad[p], a);
+          else
+            acc[t][p] = dot4(acc[t][p], quad[p], a);
         }
       }
     }
+  }
+  if (narrow)
     QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) acc[t][p] =
-        nibbleEnd(sum[t][p], acc[t][p]);
-    return;
-  }
-  QK_UNROLL for (int s = 0; s < steps; ++s) {
-    v64b w[2];
-    QK_UNROLL for (int p = 0; p < np; ++p) w[p] = (v64b)weightStep(codes[p] + at + s * 64, ahead);
-    QK_UNROLL for (int t = 0; t < tile; ++t) {
-      int32_t a;
-      __builtin_memcpy(&a, rows[t].codes + column + s * 4, 4);
-      QK_UNROLL for (int p = 0; p < np; ++p) acc[t][p] = dot4(acc[t][p], w[p], a);
-    }
-  }
+        narrowEnd(sum[t][p], acc[t][p]);
 }
 
 /* What codes times activations are short of, for each unit of their sum. */
 QK_INLINE int32_t biasOf(const Q8 *q) {
-  return (int32_t)((q->w.element == QK_U8 ? QK_CODE_BIAS : 0) - (q->w.hasMin ? 0 : q->w.offset));
+  return (int32_t)((q->codeBits == 8 ? QK_CODE_BIAS : 0) - (q->w.hasMin ? 0 : q->w.offset));
 }
 
 /* The integer sums of unit u, zero point included. */
@@ -100,19 +123,18 @@ QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
                        int tile, int np, int64_t ahead, v16i acc[MaxTile][2]) {
   int64_t K = q->w.K, first = u * q->unit;
   int64_t columns = K % q->unit == 0 ? q->unit : qkMin(q->unit, K - first);
-  int64_t wide = q->w.stepColumns;
   int32_t bias = biasOf(q);
   QK_UNROLL for (int t = 0; t < tile; ++t) {
     acc[t][0] = (v16i)(rows[t].starts ? rows[t].starts[u] : bias ? rows[t].sums[u] * bias : 0);
     acc[t][1] = acc[t][0];
   }
-  int chunk = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? 16 : (int)wide;
-  int64_t done = 0;
-  QK_NOUNROLL for (; done + chunk <= columns; done += chunk)
-      dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np,
-               (int)(chunk / wide), ahead, acc);
-  QK_NOUNROLL for (; done < columns; done += wide)
-      dotChunk(q, codes, (first + done) / wide * 64, rows, first + done, tile, np, 1, ahead, acc);
+  /* The last columns of a row are padded to a whole chunk: activations with 0. */
+  int64_t chunk = q->w.chunkColumns, done = 0;
+  int64_t most = q->unit % 32 == 0 ? 32 : q->unit % 16 == 0 ? qkMax(16, chunk) : chunk;
+  QK_NOUNROLL for (; done + most <= columns; done += most)
+      dotColumns(q, codes, rows, first + done, most, tile, np, ahead, acc);
+  QK_NOUNROLL for (; done < columns; done += chunk)
+      dotColumns(q, codes, rows, first + done, chunk, tile, np, ahead, acc);
 }
 
 /* Units in the coarser of the two groups; 1 where both are the same. */
@@ -120,6 +142,12 @@ QK_INLINE int64_t q8Inside(const Q8 *q) {
   return qkCeilDiv(qkMax(q->actGroup, q->w.group), q->unit);
 }
 QK_INLINE int q8CoarseWeights(const Q8 *q) { return q->w.group > q->actGroup; }
+
+/* The scales of a group for what is multiplied. */
+QK_INLINE v16f q8Scale(const Q8 *q, const uint8_t *panel, int64_t group) {
+  v16f scale = qkScale(&q->w, panel, group);
+  return q->inUnits != 1.0f ? scale * q->inUnits : scale;
+}
 
 /* Scales and mins of a panel for one unit, where they are applied to each unit. */
 typedef struct {
@@ -131,7 +159,7 @@ QK_INLINE Q8Scales q8ScalesOf(const Q8 *q, const uint8_t *panel, int64_t u, int6
   int64_t group = coarse ? outer : u;
   Q8Scales s = {(v16f)1.0f, (v16f)0.0f};
   if (!coarse)
-    s.scale = qkScale(&q->w, panel, group);
+    s.scale = q8Scale(q, panel, group);
   if (q->w.hasMin)
     s.min = qkMinOf(&q->w, panel, group);
   return s;
@@ -188,7 +216,7 @@ QK_INLINE void q8Tile(const Q8 *q, const uint8_t *const panels[2], const uint8_t
     if (inside == 1)
       continue;
     QK_UNROLL for (int p = 0; p < np; ++p) {
-      v16f scale = coarse ? qkScale(&q->w, panels[p], o) : (v16f)1.0f;
+      v16f scale = coarse ? q8Scale(q, panels[p], o) : (v16f)1.0f;
       QK_UNROLL for (int t = 0; t < tile; ++t) total[t][p] =
           q8AddGroup(q, &rows[t], o, scale, part[t][p], total[t][p]);
     }
@@ -262,18 +290,31 @@ QK_INLINE void fillStarts(const Q8 *q, const Q8Input *x, int64_t first, int64_t 
   }
 }
 
-/* Eight columns of 4-bit codes as two steps of 8-bit codes: the low nibbles are the
- * first four columns, the high nibbles the next four. */
-QK_INLINE void unpackStep(const uint8_t *codes, uint8_t *out) {
-  v16u word = vloadu(codes);
-  v16u low = word & 0x0f0f0f0fu, high = (word >> 4) & 0x0f0f0f0fu;
-  __builtin_memcpy(out, &low, 64);
-  __builtin_memcpy(out + 64, &high, 64);
+/* Columns [k, k + columns) of packed codes as steps of 8-bit codes. */
+QK_INLINE void unpackColumns(const Q8 *q, const uint8_t *codes, int64_t k, int64_t columns,
+                             uint8_t *out) {
+  QK_NOUNROLL for (int64_t c = 0; c < columns; c += q->w.chunkColumns) {
+    QkChunk chunk = qkChunk(&q->w, codes, k + c, 0);
+    QK_UNROLL for (int64_t i = 0; i < q->w.chunkColumns / 4; ++i) {
+      v64b quad = q8Quad(q, &chunk, i);
+      __builtin_memcpy(out + c * 16 + i * 64, &quad, 64);
+    }
+  }
 }
 
-QK_INLINE void unpackPanel(const Q8 *q, const uint8_t *codes, uint8_t *out) {
-  QK_NOUNROLL for (int64_t step = 0; step < qkCeilDiv(q->w.K, 8); ++step)
-      unpackStep(codes + step * 64, out + step * 128);
+/* Whether codes are best unpacked once for a block of rows. */
+QK_INLINE int q8Unpacks(const Q8 *q) {
+  return q->w.bits < 8 && (QK_UNPACK_NIBBLES || q->w.element != QK_U4) && q->w.K <= UnpackColumns;
+}
+
+/* The same product with weights that unpackColumns wrote. */
+QK_INLINE Q8 q8Unpacked(const Q8 *q) {
+  Q8 unpacked = *q;
+  unpacked.w.element = QK_U8;
+  unpacked.w.bits = 8;
+  unpacked.w.stepColumns = unpacked.w.chunkColumns = 4;
+  unpacked.w.stepBytes = 64;
+  return unpacked;
 }
 
 #if defined(__AMX_INT8__)
@@ -323,13 +364,10 @@ QK_INLINE void q8BlockRows(const Q8 *q, const Q8Panels *p, const Q8Input *x, con
  * the weights of a block of panels stay in the cache. */
 QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
                        int64_t begin, int64_t end, int64_t firstRow, int64_t lastRow) {
-  int unpack = QK_UNPACK_NIBBLES && given->w.element == QK_U4 && given->w.K <= UnpackColumns;
-  Q8 q = *given;
-  if (unpack) {
-    q.w.element = QK_U8;
-    q.w.stepColumns = 4;
-  }
-  int64_t bytes = unpack ? qkCeilDiv(q.w.K, 8) * 128 : 64;
+  int unpack = q8Unpacks(given);
+  Q8 q = unpack ? q8Unpacked(given) : *given;
+  int64_t chunk = given->w.chunkColumns;
+  int64_t bytes = unpack ? qkCeilDiv(q.w.K, chunk) * chunk * 16 : 64;
   uint8_t unpacked[2][bytes] __attribute__((aligned(64)));
   int64_t fit = BlockStarts / q.units / MaxTile * MaxTile;
   int64_t least = q.units <= AmxMostUnits ? AmxMostRows : MaxTile;
@@ -347,7 +385,7 @@ QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x,
         Q8Panels p = q8PanelsAt(&q, matrix, panel);
         if (unpack)
           QK_UNROLL for (int i = 0; i < 2; ++i) {
-            unpackPanel(&q, p.codes[i], unpacked[i]);
+            unpackColumns(given, p.codes[i], 0, q.w.K, unpacked[i]);
             p.codes[i] = unpacked[i];
           }
         q8BlockRows(&q, &p, x, sink, first, last, starts, first == firstRow);

@@ -58,6 +58,25 @@ QK_INLINE v16f qkRoundAway(v16f x) {
   return (v16f)((v16u)t | ((v16u)x & 0x80000000u));
 }
 
+/* 2^(byte - 127) for 0 <= byte <= 254. */
+QK_INLINE float qkPowerOf(int32_t byte) {
+  int32_t bits = byte <= 0 ? 0x400000 : (byte < 254 ? byte : 254) << 23;
+  float power;
+  __builtin_memcpy(&power, &bits, 4);
+  return power;
+}
+QK_INLINE int32_t qkBitsOfFloat(float x) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits;
+}
+/* OCP MX, x >= 0: the greatest power of two up to x, and the least from x on. */
+QK_INLINE float qkPowerUpTo(float x) { return qkPowerOf(qkBitsOfFloat(x) >> 23); }
+QK_INLINE float qkPowerFrom(float x) {
+  int32_t bits = qkBitsOfFloat(x);
+  return qkPowerOf(bits <= 0x400000 ? 0 : (bits + 0x7fffff) >> 23);
+}
+
 /* What turns values into codes, and the scale that is stored. */
 typedef struct {
   float divisor, factor, stored;
@@ -70,6 +89,8 @@ QK_INLINE QkStep qkStepOf(int64_t roundMode, float largest) {
   QkStep step = {d > 0 ? d : 1.0f, d > 0 ? 1.0f / d : 0.0f, d};
   if (roundMode == 1)
     step.stored = qkRoundToHalf(d);
+  if (roundMode == 3)
+    step.divisor = step.stored = qkPowerUpTo(magnitude) * 0x1p-6f;
   if (roundMode == 2) {
     step.factor = largest != 0 ? -127.0f / largest : 0.0f;
     step.stored = largest != 0 ? 1.0f / step.factor : 0.0f;
@@ -79,7 +100,7 @@ QK_INLINE QkStep qkStepOf(int64_t roundMode, float largest) {
 
 QK_INLINE v16f qkCodes(int64_t roundMode, QkStep step, v16f v) {
   /* Clamped first: a given scale may be too small for the value. */
-  v16f code = roundMode == 0 ? v / step.divisor : v * step.factor;
+  v16f code = roundMode == 0 || roundMode == 3 ? v / step.divisor : v * step.factor;
   code = vmin(vmax(code, (v16f)-127.0f), (v16f)127.0f);
   return roundMode == 1 ? qkRoundAway(code) : vround(code);
 }

@@ -46,6 +46,7 @@ typedef uint16_t v16us __attribute__((ext_vector_type(16)));
 typedef int8_t v16c __attribute__((ext_vector_type(16)));
 typedef double v16d __attribute__((ext_vector_type(16)));
 typedef int64_t v16l __attribute__((ext_vector_type(16)));
+typedef uint8_t v16b __attribute__((ext_vector_type(16)));
 typedef uint8_t v64b __attribute__((ext_vector_type(64)));
 typedef int16_t v32s __attribute__((ext_vector_type(32)));
 typedef uint16_t v32us __attribute__((ext_vector_type(32)));
@@ -91,6 +92,11 @@ QK_INLINE v16u vloadu(const void *p) {
   v16u v;
   __builtin_memcpy(&v, p, 64);
   return v;
+}
+QK_INLINE v16u vfrombytes(const void *p) {
+  v16b v;
+  __builtin_memcpy(&v, p, 16);
+  return __builtin_convertvector(v, v16u);
 }
 /* The first n (at most 16) floats; the other lanes are 0. */
 QK_INLINE v16f vloadn(const float *p, int64_t n) {

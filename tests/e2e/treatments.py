@@ -35,7 +35,7 @@ tiny_ids(ids) if model == TINY else counted_ids(ids, 64, positions=12)
 
 for treatment in sys.argv[4:]:
     options = [] if treatment == "own" else ["--quant", treatment]
-    if "@smoothquant" in treatment or treatment.endswith("a8s"):
+    if "@smoothquant" in treatment or treatment.endswith(("a8s", "anvfp4")):
         options += ["--calib", CALIBRATION, "--calib-samples", 8, "--calib-length", 128,
                     "--statistics", work / "statistics"]
     reference = compiled(model, work / "qdq.qplan", *options, "--qdq")

@@ -17,7 +17,7 @@ module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 
     // CHECK-SAME: kind = 1 : i64
     qp.observe %x, "g" {gram} : tensor<?x64xf32>
     // CHECK: plan.launch "fake_quant" (@[[X]], @[[R:[a-z0-9]+]])
-    // CHECK-SAME: actGroup = 64 : i64, kind = 0 : i64
+    // CHECK-SAME: actGroup = 64 : i64, element = 4 : i64
     %q = qp.quantize %x : tensor<?x64xf32> -> !qp.packed<?x64, int8_token>
     %d = qp.dequantize %q : !qp.packed<?x64, int8_token> -> tensor<?x64xf32>
     %w = qp.weight "w" : tensor<64x64xf32>
@@ -32,7 +32,7 @@ module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 
     %s = qp.scale_columns %y, %f : tensor<?x64xf32>, tensor<64xf32>
     // CHECK: plan.launch "unary" (@[[Y]], @[[Y]]){{.*}}kind = 0 : i64
     %p = qp.pointwise silu %s : tensor<?x64xf32>
-    // CHECK: plan.launch "fake_quant" (@[[Y]], @{{.+}}){{.*}}kind = 1 : i64{{.*}}staticScale = 2.500000e-01
+    // CHECK: plan.launch "fake_quant" (@[[Y]], @{{.+}}){{.*}}element = 5 : i64{{.*}}staticScale = 2.500000e-01
     %e = qp.quantize %p {scale = 0.25 : f64} : tensor<?x64xf32> -> !qp.packed<?x64, fp8_e4m3_tensor>
     %z = qp.dequantize %e : !qp.packed<?x64, fp8_e4m3_tensor> -> tensor<?x64xf32>
     return %z : tensor<?x64xf32>

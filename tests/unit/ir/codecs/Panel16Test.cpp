@@ -79,13 +79,49 @@ TEST(Panel16, FourBitCodesPairColumnsFourApart) {
   EXPECT_EQ(panel[64 + 4 * 15], 0x88);         // padding row: codes of zero
 }
 
+TEST(Panel16, SixBitCodesAreTwoPlanes) {
+  std::vector<float> x(32, 0.0f);
+  x[0] = -32, x[5] = 0x2b - 32, x[17] = 31; // int6_g32 of amax 32 / 31.5: near these codes
+  PanelLayout layout;
+  std::vector<uint8_t> panel = panelOf(FormatId::Int6G32, x, layout);
+  ASSERT_EQ(layout.stepColumns(), 16);
+  ASSERT_EQ(layout.stepBytes(), 192);
+  ASSERT_EQ(layout.panelBytes(), 64 + 2 * 192);
+  const uint8_t *step = panel.data() + 64, *next = step + 192;
+  GridRow row;
+  codecFor(FormatId::Int6G32).gridRow(encoded(formatInfo(FormatId::Int6G32), x).data(), 32, row);
+  EXPECT_EQ(step[4 * 3] & 15, row.codes[0] & 15);      // column 0: low nibble, first vector
+  EXPECT_EQ(step[4 * 3 + 1] >> 4, row.codes[5] & 15);  // column 5: high nibble
+  EXPECT_EQ(step[128 + 4 * 3] & 3, row.codes[0] >> 4); // high bits: third vector
+  EXPECT_EQ(step[128 + 4 * 3 + 1] >> 2 & 3, row.codes[5] >> 4);
+  EXPECT_EQ(next[4 * 3 + 1] & 15, row.codes[17] & 15);
+  EXPECT_EQ(next[128 + 4 * 3 + 1] & 3, row.codes[17] >> 4);
+}
+
+TEST(Panel16, CodesTakeTheirTrueSize) {
+  for (auto [id, bits] : {std::pair{FormatId::Int2, 2},
+                          {FormatId::Int3, 3},
+                          {FormatId::Int4, 4},
+                          {FormatId::Int5, 5},
+                          {FormatId::Int6, 6},
+                          {FormatId::Int7, 7},
+                          {FormatId::Int8, 8}})
+    EXPECT_EQ(panelLayoutFor(id, 16, 576).panelBytes(), 64 + 576 * 16 * bits / 8) << bits;
+  // Scales too: a byte for 32 columns; a byte for 16 and an f32 a row; GGML's super-blocks with
+  // whole bytes for the scales and minima of groups.
+  EXPECT_EQ(panelLayoutFor(FormatId::MxFp4, 16, 1024).panelBytes(), 1024 * 8 + 32 * 16);
+  EXPECT_EQ(panelLayoutFor(FormatId::NvFp4, 16, 1024).panelBytes(), 1024 * 8 + 64 * 16 + 64);
+  EXPECT_EQ(panelLayoutFor(FormatId::Q6_K, 16, 1024).panelBytes(), 1024 * 12 + 64 * 16 + 4 * 32);
+  EXPECT_EQ(panelLayoutFor(FormatId::Q4_K, 16, 1024).panelBytes(), 1024 * 8 + 32 * 32 + 4 * 64);
+}
+
 TEST(Panel16, EightBitCodesLieFourColumnsAStep) {
   std::vector<float> x(35, 0.0f);
   x[34] = -127;
   x[5] = 3;
   PanelLayout layout;
   std::vector<uint8_t> panel = panelOf(FormatId::Int8, x, layout);
-  EXPECT_EQ(layout.scale, ScaleType::F32);
+  EXPECT_EQ(layout.scale, PackedScale::F32);
   EXPECT_EQ(layout.group, 35);
   ASSERT_EQ(layout.numSteps(), 9);
   EXPECT_EQ(loadUnaligned<float>(panel.data() + 4 * 7), 1.0f);
@@ -101,7 +137,7 @@ TEST(Panel16, MinimaFollowTheScalesOfTheirGroup) {
   PanelLayout layout;
   std::vector<uint8_t> panel = panelOf(FormatId::Q4_1, x, layout);
   ASSERT_TRUE(layout.hasMin);
-  ASSERT_EQ(layout.scale, ScaleType::F16);
+  ASSERT_EQ(layout.scale, PackedScale::F16);
   ASSERT_EQ(layout.scaleBytes(), 128);
   auto half = [&](int at) { return f32FromF16(loadUnaligned<uint16_t>(panel.data() + 2 * at)); };
   EXPECT_EQ(half(2), 1.0f);
@@ -124,11 +160,13 @@ TEST(Panel16, Bf16PairsColumns) {
   EXPECT_EQ(value(1, 2 * 6 + 1), 0.0f); // odd K is padded
 }
 
-TEST(Panel16, ScalesAreF16WhereThatIsExact) {
-  EXPECT_EQ(panelLayoutFor(FormatId::Int4G64, 5, 576).scale, ScaleType::F16);
-  EXPECT_EQ(panelLayoutFor(FormatId::Q4_K, 5, 512).scale, ScaleType::F32);
-  EXPECT_EQ(panelLayoutFor(FormatId::Int4G64Asym, 5, 576).scale, ScaleType::F32);
-  EXPECT_EQ(panelLayoutFor(FormatId::F16, 5, 576).scale, ScaleType::None);
+TEST(Panel16, ScalesHaveTheTypeThatIsStored) {
+  EXPECT_EQ(panelLayoutFor(FormatId::Int4G64, 5, 576).scale, PackedScale::F16);
+  EXPECT_EQ(panelLayoutFor(FormatId::Q4_K, 5, 512).scale, PackedScale::Super);
+  EXPECT_EQ(panelLayoutFor(FormatId::Int4G64Asym, 5, 576).scale, PackedScale::F32);
+  EXPECT_EQ(panelLayoutFor(FormatId::MxFp4, 5, 576).scale, PackedScale::E8M0);
+  EXPECT_EQ(panelLayoutFor(FormatId::NvFp4, 5, 576).scale, PackedScale::E4M3);
+  EXPECT_EQ(panelLayoutFor(FormatId::F16, 5, 576).scale, PackedScale::None);
   EXPECT_EQ(panelLayoutFor(FormatId::Int4G128, 17, 576).numGroups(), 5);
   EXPECT_EQ(panelLayoutFor(FormatId::Int4G128, 17, 576).numPanels(), 2);
 }

@@ -111,6 +111,100 @@ float e4m3ToFloat(uint8_t bits) {
 
 static int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 
+/// The float of a sign, e exponent and m mantissa bits.
+static double minifloat(int code, int e, int m, int bias) {
+  int exponent = code >> m & ((1 << e) - 1), fraction = code & ((1 << m) - 1);
+  double value = exponent == 0 ? std::ldexp(fraction, 1 - bias - m)
+                               : std::ldexp((1 << m) + fraction, exponent - bias - m);
+  return code >> (e + m) & 1 ? -value : value;
+}
+
+/// How an element of coded weights lies, and what its codes stand for.
+struct CodedElement {
+  int bits;
+  int64_t stepColumns, stepBytes;
+};
+static const std::map<int64_t, CodedElement> codedElements = {
+    {QK_U2, {2, 16, 64}},    {QK_U3, {3, 32, 192}}, {QK_U4, {4, 8, 64}},   {QK_U5, {5, 32, 320}},
+    {QK_U6, {6, 16, 192}},   {QK_U7, {7, 32, 448}}, {QK_U8, {8, 4, 64}},   {QK_E4M3, {8, 4, 64}},
+    {QK_E5M2, {8, 4, 64}},   {QK_E3M4, {8, 4, 64}}, {QK_E2M5, {8, 4, 64}}, {QK_E3M2, {6, 16, 192}},
+    {QK_E2M3, {6, 16, 192}}, {QK_E2M1, {4, 8, 64}}, {QK_NF4, {4, 8, 64}},  {QK_FP4, {4, 8, 64}},
+    {QK_IQ4, {4, 8, 64}},    {QK_E1M2, {4, 8, 64}}, {QK_E3M0, {4, 8, 64}}, {QK_MX8, {8, 4, 64}}};
+
+/// What a code of `element` stands for; NaN and infinity where it is none of these.
+static double numberOf(int64_t element, int code, int64_t offset) {
+  static const double nf4[] = {-1.0,
+                               -0.6961928009986877,
+                               -0.5250730514526367,
+                               -0.39491748809814453,
+                               -0.28444138169288635,
+                               -0.18477343022823334,
+                               -0.09105003625154495,
+                               0.0,
+                               0.07958029955625534,
+                               0.16093020141124725,
+                               0.24611230194568634,
+                               0.33791524171829224,
+                               0.44070982933044434,
+                               0.5626170039176941,
+                               0.7229568362236023,
+                               1.0};
+  static const float fp4[] = {0, 0.0625f, 8, 12, 4, 6, 2, 3}; // twelfths
+  static const double iq4[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
+  switch (element) {
+  case QK_E4M3:
+    return (code & 127) == 127 ? NAN : minifloat(code, 4, 3, 7);
+  case QK_E5M2:
+    return (code & 127) >= 0x7c ? NAN : minifloat(code, 5, 2, 15);
+  case QK_E3M4:
+    return (code & 127) >= 0x70 ? NAN : minifloat(code, 3, 4, 3);
+  case QK_E2M5:
+    return minifloat(code, 2, 5, 1);
+  case QK_E3M2:
+    return minifloat(code, 3, 2, 3);
+  case QK_E2M3:
+    return minifloat(code, 2, 3, 1);
+  case QK_E2M1:
+    return minifloat(code, 2, 1, 1);
+  case QK_E1M2:
+    return minifloat(code, 1, 2, 1);
+  case QK_E3M0:
+    return minifloat(code, 3, 0, 3);
+  case QK_NF4:
+    return nf4[code];
+  case QK_FP4:
+    return static_cast<double>(fp4[code & 7] / 12.0f) * (code & 8 ? -1 : 1);
+  case QK_IQ4:
+    return iq4[code];
+  case QK_MX8:
+    return (code - 128) / 64.0;
+  default:
+    return static_cast<double>(code - offset);
+  }
+}
+
+/// Writes the code of row r, column i of a step: planes of 8, 4, 2 and 1 bits, the lowest
+/// bits first.
+static void putPlanes(uint8_t *step, int64_t r, int64_t i, int code, const CodedElement &how) {
+  int done = 0;
+  for (int width : {8, 4, 2, 1}) {
+    if (!(how.bits & width))
+      continue;
+    int64_t perVector = 32 / width;
+    int part = code >> done & ((1 << width) - 1);
+    step[i / perVector * 64 + 4 * r + i % 4] |=
+        static_cast<uint8_t>(part << i % perVector / 4 * width);
+    step += how.stepColumns * width * 2;
+    done += width;
+  }
+}
+
+static int64_t scaleSizeOf(int64_t scale) {
+  const int64_t sizes[] = {0, 2, 4, 1, 1, 0, 1};
+  return sizes[scale];
+}
+
 /// The value of a state of tcq rows (ir/codecs/Trellis.h states it).
 static double trellisValue(uint32_t state) {
   auto f = static_cast<float>(static_cast<int32_t>(state * 40503u << 16));
@@ -149,60 +243,77 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
     fillTrellis(random);
     return;
   }
-  const int64_t stepColumns[] = {1, 1, 2, 8, 4, 4}, stepBytes[] = {64, 32, 64, 64, 64, 64};
+  const int64_t floatColumns[] = {1, 1, 2}, floatBytes[] = {64, 32, 64};
+  auto coded = codedElements.find(element);
+  bool isCoded = coded != codedElements.end();
+  int64_t stepColumns = isCoded ? coded->second.stepColumns : floatColumns[element];
+  int64_t stepBytes = isCoded ? coded->second.stepBytes : floatBytes[element];
   int64_t groups = (K + group - 1) / group, panels = (N + 15) / 16;
-  int64_t scaleSize = scale == QK_SCALE_NONE ? 0 : scale == QK_SCALE_F16 ? 2 : 4;
-  int64_t codesAt = align64(groups * 16 * scaleSize * (1 + hasMin));
-  int64_t steps = (K + stepColumns[element] - 1) / stepColumns[element];
-  int64_t panelBytes = codesAt + align64(steps * stepBytes[element]);
+  int64_t scaleSize = scaleSizeOf(scale), scalesAt = 0;
+  if (scale == QK_SCALE_E4M3)
+    scalesAt = 64;
+  else if (scale == QK_SCALE_SUPER)
+    scalesAt = (K + 255) / 256 * 32 * (1 + hasMin);
+  int64_t codesAt = align64(scalesAt + groups * 16 * scaleSize * (1 + hasMin));
+  int64_t steps = (K + stepColumns - 1) / stepColumns;
+  int64_t panelBytes = codesAt + align64(steps * stepBytes);
   packed = Memory(static_cast<size_t>(panels * panelBytes));
 
   auto putScale = [&](int64_t n, int64_t g, int64_t which, double wanted) -> double {
     if (scaleSize == 0)
       return which == 0 ? 1.0 : 0.0;
-    uint8_t *at = packed.data() + n / 16 * panelBytes +
-                  ((g * (1 + hasMin) + which) * 16 + n % 16) * scaleSize;
+    uint8_t *panel = packed.data() + n / 16 * panelBytes;
+    uint8_t *at = panel + scalesAt + ((g * (1 + hasMin) + which) * 16 + n % 16) * scaleSize;
     auto value = static_cast<float>(wanted);
     if (scale == QK_SCALE_F32) {
       std::memcpy(at, &value, 4);
       return value;
+    }
+    if (scale == QK_SCALE_E8M0) {
+      *at = static_cast<uint8_t>(118 + random.below(6));
+      return std::ldexp(1.0, *at - 127);
+    }
+    if (scale == QK_SCALE_E4M3) {
+      float ofRow = 0.001f * static_cast<float>(n % 16 + 1);
+      std::memcpy(panel + n % 16 * 4, &ofRow, 4);
+      *at = static_cast<uint8_t>(g == 0 ? random.below(8) : 0x20 + random.below(40));
+      return static_cast<double>(e4m3ToFloat(*at) * ofRow);
+    }
+    if (scale == QK_SCALE_SUPER) {
+      int64_t super = g * group / 256;
+      uint16_t half = floatToHalf(0.0003f * static_cast<float>((n + super + which) % 7 + 1));
+      std::memcpy(panel + ((super * (1 + hasMin) + which) * 16 + n % 16) * 2, &half, 2);
+      *at = static_cast<uint8_t>(random.below(256));
+      return static_cast<double>(static_cast<int8_t>(*at)) * halfToFloat(half);
     }
     uint16_t half = floatToHalf(value);
     std::memcpy(at, &half, 2);
     return halfToFloat(half);
   };
   auto putCode = [&](int64_t n, int64_t k) -> double {
-    uint8_t *codes = packed.data() + n / 16 * panelBytes + codesAt;
-    int64_t r = n % 16, step = k / stepColumns[element], i = k % stepColumns[element];
-    uint8_t *at = codes + step * stepBytes[element];
+    int64_t r = n % 16, i = k % stepColumns;
+    uint8_t *at = packed.data() + n / 16 * panelBytes + codesAt + k / stepColumns * stepBytes;
     auto value = static_cast<float>(random.normal());
-    auto code = static_cast<uint8_t>(random.below(256));
+    auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
     switch (element) {
     case QK_F32:
       std::memcpy(at + r * 4, &value, 4);
       return value;
-    case QK_F16: {
-      uint16_t half = floatToHalf(value);
-      std::memcpy(at + r * 2, &half, 2);
-      return halfToFloat(half);
+    case QK_F16:
+      bits = floatToHalf(value);
+      std::memcpy(at + r * 2, &bits, 2);
+      return halfToFloat(bits);
+    case QK_BF16:
+      std::memcpy(at + (2 * r + i) * 2, &bits, 2);
+      return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+    default: {
+      int code = static_cast<int>(random.below(int64_t{1} << coded->second.bits));
+      double number = numberOf(element, code, hasMin ? 0 : offset);
+      if (std::isnan(number))
+        number = numberOf(element, code = 0x3a, 0);
+      putPlanes(at, r, i, code, coded->second);
+      return number;
     }
-    case QK_BF16: {
-      auto half = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
-      std::memcpy(at + (2 * r + i) * 2, &half, 2);
-      return std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
-    }
-    case QK_U4:
-      code &= 15;
-      at[4 * r + i % 4] |= static_cast<uint8_t>(i < 4 ? code : code << 4);
-      return static_cast<double>(code) - static_cast<double>(hasMin ? 0 : offset);
-    case QK_U8:
-      at[4 * r + i] = code;
-      return static_cast<double>(code) - static_cast<double>(hasMin ? 0 : offset);
-    default:
-      if ((code & 127) == 127)
-        code = 0x3a;
-      at[4 * r + i] = code;
-      return e4m3ToFloat(code);
     }
   };
   for (int64_t n = 0; n < N; ++n)

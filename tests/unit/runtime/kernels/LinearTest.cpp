@@ -105,7 +105,29 @@ KERNEL_TEST(LinearQ8, MatchesTheSumInDouble) {
                         {20, 576, QK_U8, 576, QK_SCALE_F32, 0, 128, 576},
                         {20, 512, QK_U8, 16, QK_SCALE_F16, 0, 128, 256},
                         {20, 576, QK_U8, 64, QK_SCALE_F16, 1, 0, 256},
-                        {36, 608, QK_U8, 608, QK_SCALE_F32, 1, 0, 32}};
+                        {36, 608, QK_U8, 608, QK_SCALE_F32, 1, 0, 32},
+                        {50, 576, QK_U2, 32, QK_SCALE_F16, 0, 2, 32},
+                        {33, 100, QK_U2, 100, QK_SCALE_F32, 0, 2, 100},
+                        {40, 304, QK_U2, 16, QK_SCALE_F32, 1, 0, 256},
+                        {33, 320, QK_U3, 64, QK_SCALE_F16, 0, 4, 320},
+                        {20, 304, QK_U3, 16, QK_SCALE_F32, 0, 4, 256},
+                        {17, 100, QK_U3, 16, QK_SCALE_F16, 1, 0, 100},
+                        {31, 333, QK_U5, 333, QK_SCALE_F32, 0, 16, 333},
+                        {48, 256, QK_U5, 32, QK_SCALE_F16, 1, 0, 32},
+                        {20, 272, QK_U5, 16, QK_SCALE_F16, 0, 16, 272},
+                        {20, 512, QK_U6, 16, QK_SCALE_F32, 0, 32, 256},
+                        {20, 105, QK_U6, 105, QK_SCALE_F32, 0, 32, 105},
+                        {40, 320, QK_U7, 128, QK_SCALE_F16, 0, 64, 320},
+                        {40, 176, QK_U7, 16, QK_SCALE_F16, 1, 0, 176},
+                        {40, 2080, QK_U7, 2080, QK_SCALE_F32, 0, 64, 32},
+                        {40, 320, QK_E2M1, 32, QK_SCALE_E8M0, 0, 0, 32},
+                        {40, 304, QK_E2M1, 16, QK_SCALE_E4M3, 0, 0, 304},
+                        {40, 320, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 32},
+                        {33, 100, QK_IQ4, 32, QK_SCALE_F32, 0, 0, 100},
+                        {40, 320, QK_MX8, 32, QK_SCALE_E8M0, 0, 128, 320},
+                        {40, 512, QK_U4, 32, QK_SCALE_SUPER, 1, 0, 256},
+                        {40, 768, QK_U6, 16, QK_SCALE_SUPER, 0, 32, 256},
+                        {40, 512, QK_U2, 16, QK_SCALE_SUPER, 1, 0, 512}};
   uint64_t seed = 1;
   for (const Case &c : cases)
     for (int64_t T : {1, 2, 3, 5, 7, 13, 20})
@@ -123,7 +145,18 @@ static const Case blockCases[] = {{50, 576, QK_U4, 32, QK_SCALE_F16, 0, 8, 32},
                                   {36, 608, QK_U8, 608, QK_SCALE_F32, 1, 0, 32},
                                   {36, 608, QK_U8, 608, QK_SCALE_F32, 0, 128, 608},
                                   {20, 576, QK_U8, 64, QK_SCALE_F16, 1, 0, 256},
-                                  {20, 544, QK_U4, 32, QK_SCALE_F16, 1, 0, 256}};
+                                  {20, 544, QK_U4, 32, QK_SCALE_F16, 1, 0, 256},
+                                  {36, 608, QK_U2, 32, QK_SCALE_F16, 0, 2, 32},
+                                  {20, 576, QK_U3, 64, QK_SCALE_F16, 0, 4, 576},
+                                  {20, 512, QK_U3, 16, QK_SCALE_F32, 1, 0, 256},
+                                  {20, 512, QK_U5, 32, QK_SCALE_F16, 1, 0, 32},
+                                  {33, 576, QK_U6, 16, QK_SCALE_F32, 0, 32, 256},
+                                  {20, 2112, QK_U6, 64, QK_SCALE_F16, 0, 32, 2112},
+                                  {20, 576, QK_U7, 64, QK_SCALE_F16, 0, 64, 576},
+                                  {36, 608, QK_E2M1, 32, QK_SCALE_E8M0, 0, 0, 608},
+                                  {20, 2112, QK_E2M1, 16, QK_SCALE_E4M3, 0, 0, 256},
+                                  {20, 608, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 32},
+                                  {20, 2112, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 2112}};
 
 KERNEL_TEST(LinearQ8, MatchesTheSumInDoubleInBlocksOfRows) {
   uint64_t seed = 100;
@@ -141,10 +174,8 @@ static std::vector<float> outputsOf(const Level &level, const Case &c, int64_t T
   Memory out(static_cast<size_t>(T * c.N * 4));
   Launch launch("linear_q8", T);
   w.describe(launch);
-  launch.params.insert({{"actGroup", c.actGroup},
-                        {"sumGroup", sumGroup},
-                        {"ldo", c.N},
-                        {"alpha", doubleBits(1)}});
+  launch.params.insert(
+      {{"actGroup", c.actGroup}, {"sumGroup", sumGroup}, {"ldo", c.N}, {"alpha", doubleBits(1)}});
   launch.buffers = {&x.codes, &x.scales, &x.sums, &out};
   launch.weights = {&w.packed};
   launch.run(level);
@@ -163,7 +194,9 @@ KERNEL_TEST(LinearQ8, GivesTheBitsOfEveryOtherLevelThatFuses) {
 
 KERNEL_TEST(LinearQ8, IsExactAtTheExtremesOfCodes) {
   // All codes at their largest: an intermediate that saturates would show.
-  for (int64_t element : {QK_U4, QK_U8}) {
+  const std::pair<int64_t, int> widths[] = {{QK_U2, 2}, {QK_U3, 3}, {QK_U4, 4}, {QK_U5, 5},
+                                            {QK_U6, 6}, {QK_U7, 7}, {QK_U8, 8}};
+  for (auto [element, bits] : widths) {
     Random random(5);
     int64_t K = 256;
     Matrix w(random, 16, K, element, K, QK_SCALE_F32, 0, 0);
@@ -185,7 +218,7 @@ KERNEL_TEST(LinearQ8, IsExactAtTheExtremesOfCodes) {
       launch.buffers = {&x.codes, &x.scales, &x.sums, &out};
       launch.weights = {&w.packed};
       launch.run(level);
-      double want = sign * 127.0 * static_cast<double>(K) * (element == QK_U4 ? 15 : 255);
+      double want = sign * 127.0 * static_cast<double>(K) * ((1 << bits) - 1);
       expectClose(out.copy<float>(), std::vector<double>(16, want), 0.0, "extreme codes");
     }
   }
@@ -236,6 +269,30 @@ KERNEL_TEST(LinearF32, MatchesTheSumInDouble) {
                         {17, 99, QK_U4, 99, QK_SCALE_F32, 0, 8, 0},
                         {50, 144, QK_U8, 16, QK_SCALE_F16, 0, 128, 0},
                         {50, 147, QK_U8, 48, QK_SCALE_F32, 1, 0, 0},
+                        {50, 147, QK_U2, 48, QK_SCALE_F32, 1, 0, 0},
+                        {50, 576, QK_U2, 64, QK_SCALE_F16, 0, 2, 0},
+                        {50, 147, QK_U3, 48, QK_SCALE_F32, 1, 0, 0},
+                        {40, 333, QK_U3, 32, QK_SCALE_F16, 0, 4, 0},
+                        {33, 99, QK_U5, 99, QK_SCALE_F32, 0, 16, 0},
+                        {33, 304, QK_U5, 16, QK_SCALE_F16, 1, 0, 0},
+                        {33, 304, QK_U6, 16, QK_SCALE_F32, 0, 32, 0},
+                        {33, 101, QK_U6, 101, QK_SCALE_F32, 0, 32, 0},
+                        {33, 290, QK_U7, 128, QK_SCALE_F16, 0, 64, 0},
+                        {33, 176, QK_U7, 16, QK_SCALE_F16, 1, 0, 0},
+                        {33, 130, QK_E5M2, 130, QK_SCALE_F32, 0, 0, 0},
+                        {33, 160, QK_E3M4, 32, QK_SCALE_E8M0, 0, 0, 0},
+                        {33, 131, QK_E2M5, 128, QK_SCALE_F32, 0, 0, 0},
+                        {40, 160, QK_E4M3, 32, QK_SCALE_E8M0, 0, 0, 0},
+                        {40, 320, QK_E3M2, 32, QK_SCALE_E8M0, 0, 0, 0},
+                        {20, 106, QK_E2M3, 32, QK_SCALE_E8M0, 0, 0, 0},
+                        {40, 320, QK_E2M1, 32, QK_SCALE_E8M0, 0, 0, 0},
+                        {40, 99, QK_E2M1, 16, QK_SCALE_E4M3, 0, 0, 0},
+                        {40, 330, QK_NF4, 64, QK_SCALE_F32, 0, 0, 0},
+                        {40, 320, QK_FP4, 64, QK_SCALE_F32, 0, 0, 0},
+                        {40, 320, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 0},
+                        {40, 100, QK_MX8, 32, QK_SCALE_E8M0, 0, 128, 0},
+                        {40, 768, QK_U3, 16, QK_SCALE_SUPER, 0, 4, 0},
+                        {40, 512, QK_U5, 32, QK_SCALE_SUPER, 1, 0, 0},
                         {32, 130, QK_E4M3, 130, QK_SCALE_F32, 0, 0, 0},
                         {20, 131, QK_E4M3, 131, QK_SCALE_NONE, 0, 0, 0},
                         {50, 576, QK_TRELLIS, 576, QK_SCALE_NONE, 0, 450, 0},

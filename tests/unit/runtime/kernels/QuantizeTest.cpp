@@ -29,10 +29,12 @@ static void quantizeRow(const std::vector<float> &x, int64_t actGroup, int64_t s
       if (std::fabs(x[at(k)]) > std::fabs(largest))
         largest = x[at(k)];
     float d = std::fabs(largest) / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+    if (mode == 3)
+      d = largest == 0 ? 0x1p-133f : std::ldexp(1.0f, std::ilogb(largest) - 6);
     float negative = largest != 0 ? -127.0f / largest : 0.0f;
     for (int64_t k = begin; k < end; ++k) {
       float v = x[at(k)], code = 0;
-      if (mode == 0)
+      if (mode == 0 || mode == 3)
         code = d > 0 ? std::nearbyint(v / d) : 0;
       else if (mode == 1)
         code = std::round(v * inverse);
@@ -40,9 +42,9 @@ static void quantizeRow(const std::vector<float> &x, int64_t actGroup, int64_t s
         code = std::nearbyint(v * negative);
       out.codes.push_back(static_cast<int8_t>(std::clamp(code, -127.0f, 127.0f)));
     }
-    out.scales.push_back(mode == 0   ? d
-                         : mode == 1 ? halfToFloat(floatToHalf(d))
-                                     : (largest != 0 ? 1.0f / negative : 0.0f));
+    out.scales.push_back(mode == 0 || mode == 3 ? d
+                         : mode == 1            ? halfToFloat(floatToHalf(d))
+                                                : (largest != 0 ? 1.0f / negative : 0.0f));
   }
   for (int64_t begin = 0; begin < K; begin += sumGroup) {
     int32_t sum = 0;
@@ -76,7 +78,7 @@ static const Shape shapes[] = {{64, 32, 32},   {576, 32, 16},   {100, 32, 32},  
 KERNEL_TEST(QuantizeQ8, GivesTheCodesOfItsDefinition) {
   Random random(1);
   for (const Shape &s : shapes)
-    for (int64_t mode : {0, 1, 2})
+    for (int64_t mode : {0, 1, 2, 3})
       for (bool smooth : {false, true}) {
         int64_t T = 5, ld = s.K + 6;
         std::vector<float> input = random.floats(T * ld), factors = random.floats(s.K);
@@ -194,11 +196,12 @@ KERNEL_TEST(GluQ8, EqualsTheGateThenQuantized) {
 KERNEL_TEST(FakeQuant, GivesCodeTimesScale) {
   Random random(4);
   for (const Shape &s : shapes)
-    for (int64_t mode : {0, 1, 2}) {
+    for (int64_t mode : {0, 1, 2, 3}) {
       std::vector<float> input = random.floats(s.K);
       Memory x(input);
       Launch launch("fake_quant", 1);
-      launch.params = {{"K", s.K}, {"actGroup", s.actGroup}, {"roundMode", mode}};
+      launch.params = {
+          {"K", s.K}, {"element", QK_U8}, {"actGroup", s.actGroup}, {"roundMode", mode}};
       launch.buffers = {&x, &x};
       launch.run(level);
       Quantized q;
@@ -210,30 +213,101 @@ KERNEL_TEST(FakeQuant, GivesCodeTimesScale) {
     }
 }
 
-KERNEL_TEST(FakeQuant, RoundsToE4M3AsItsTableSays) {
-  std::vector<float> table; // magnitudes, ascending
-  for (int code = 0; code < 127; ++code)
-    table.push_back(e4m3ToFloat(static_cast<uint8_t>(code)));
-  std::vector<float> input, want;
-  for (size_t i = 0; i + 1 < table.size(); ++i) {
-    float low = table[i], high = table[i + 1], middle = (low + high) / 2;
-    for (float x : {low, std::nextafterf(middle, 0), middle, std::nextafterf(middle, 999), high}) {
-      float nearest = x < middle ? low : x > middle ? high : (i % 2 == 0 ? low : high);
-      for (float sign : {1.0f, -1.0f}) {
-        input.push_back(sign * x);
-        want.push_back(sign * nearest);
+/// The non-negative numbers of a float of e exponent and m mantissa bits, ascending.
+static std::vector<float> numbersOf(int e, int m, int bias, int count) {
+  std::vector<float> numbers;
+  for (int code = 0; code < count; ++code) {
+    int exponent = code >> m, fraction = code & ((1 << m) - 1);
+    numbers.push_back(
+        exponent == 0 ? std::ldexp(static_cast<float>(fraction), 1 - bias - m)
+                      : std::ldexp(static_cast<float>((1 << m) + fraction), exponent - bias - m));
+  }
+  return numbers;
+}
+
+struct FloatCase {
+  int64_t element;
+  int e, m, bias, count;
+};
+static const FloatCase floats[] = {{QK_E4M3, 4, 3, 7, 127}, {QK_E5M2, 5, 2, 15, 124},
+                                   {QK_E3M4, 3, 4, 3, 112}, {QK_E2M5, 2, 5, 1, 128},
+                                   {QK_E3M2, 3, 2, 3, 32},  {QK_E2M3, 2, 3, 1, 32},
+                                   {QK_E2M1, 2, 1, 1, 8}};
+
+KERNEL_TEST(FakeQuant, RoundsToFloatsAsTheirTablesSay) {
+  for (const FloatCase &f : floats) {
+    std::vector<float> table = numbersOf(f.e, f.m, f.bias, f.count), input, want;
+    for (size_t i = 0; i + 1 < table.size(); ++i) {
+      float low = table[i], high = table[i + 1], middle = (low + high) / 2;
+      for (float x :
+           {low, std::nextafterf(middle, 0), middle, std::nextafterf(middle, 1e6f), high}) {
+        float nearest = x < middle ? low : x > middle ? high : (i % 2 == 0 ? low : high);
+        for (float sign : {1.0f, -1.0f}) {
+          input.push_back(sign * x);
+          want.push_back(sign * nearest);
+        }
       }
     }
+    input.push_back(1e6f);
+    want.push_back(table.back());
+    Memory x(input);
+    Launch launch("fake_quant", 1);
+    launch.params = {{"K", static_cast<int64_t>(input.size())},
+                     {"element", f.element},
+                     {"actGroup", 32},
+                     {"staticScale", doubleBits(1)}};
+    launch.buffers = {&x, &x};
+    launch.run(level);
+    EXPECT_EQ(x.copy<float>(), want) << "element " << f.element;
   }
-  input.push_back(1e6f);
-  want.push_back(448);
-  Memory x(input);
-  Launch launch("fake_quant", 1);
-  launch.params = {{"K", static_cast<int64_t>(input.size())},
-                   {"kind", 1},
-                   {"actGroup", 32},
-                   {"staticScale", doubleBits(1)}};
-  launch.buffers = {&x, &x};
-  launch.run(level);
-  EXPECT_EQ(x.copy<float>(), want);
+}
+
+/// The nearest of `table`, which ascends from 0; of two the even one.
+static float nearestOf(const std::vector<float> &table, float x) {
+  float a = std::fabs(x);
+  size_t i = 0;
+  while (i + 1 < table.size() &&
+         (a > (table[i] + table[i + 1]) / 2 || (a == (table[i] + table[i + 1]) / 2 && i % 2 == 1)))
+    ++i;
+  return std::copysign(table[i], x);
+}
+
+KERNEL_TEST(FakeQuant, ScalesGroupsOfFloatsAsTheirTypeSays) {
+  Random random(11);
+  const std::vector<float> e4m3 = numbersOf(4, 3, 7, 127);
+  for (const FloatCase &f : floats)
+    for (int64_t scale : {QK_SCALE_F32, QK_SCALE_E8M0, QK_SCALE_E4M3})
+      for (int64_t group : {16, 32}) {
+        const std::vector<float> table = numbersOf(f.e, f.m, f.bias, f.count);
+        const float largest = table.back(), tensor = 0.0071f;
+        int64_t K = 200;
+        std::vector<float> input = random.floats(K), want;
+        for (int64_t k = 0; k < K; ++k)
+          input[at(k)] *= k < group ? 0.0f : k < 2 * group ? 1e-4f : k < 3 * group ? 1e3f : 1.0f;
+        for (int64_t begin = 0; begin < K; begin += group) {
+          int64_t end = std::min(begin + group, K);
+          float amax = 0;
+          for (int64_t k = begin; k < end; ++k)
+            amax = std::max(amax, std::fabs(input[at(k)]));
+          float d = amax / largest;
+          if (scale == QK_SCALE_E8M0) {
+            int exponent = -126;
+            bool exact = amax != 0 && std::frexp(d, &exponent) == 0.5f;
+            d = std::ldexp(1.0f, amax == 0 ? -127 : exact ? exponent - 1 : exponent);
+          }
+          if (scale == QK_SCALE_E4M3) {
+            float wanted = amax / (largest * tensor);
+            d = nearestOf(e4m3, wanted == 0 ? 1.0f : std::max(wanted, 0x1p-9f)) * tensor;
+          }
+          for (int64_t k = begin; k < end; ++k)
+            want.push_back(d == 0 ? 0.0f : nearestOf(table, input[at(k)] / d) * d);
+        }
+        Memory x(input);
+        Launch launch("fake_quant", 1);
+        launch.params = {{"K", K}, {"element", f.element}, {"actGroup", group}, {"scale", scale}};
+        launch.params["staticScale"] = doubleBits(scale == QK_SCALE_E4M3 ? tensor : 0);
+        launch.buffers = {&x, &x};
+        launch.run(level);
+        EXPECT_EQ(x.copy<float>(), want) << "element " << f.element << " scale " << scale;
+      }
 }

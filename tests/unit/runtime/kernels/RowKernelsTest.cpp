@@ -189,14 +189,18 @@ KERNEL_TEST(SelectRows, CopiesTheWantedRows) {
 KERNEL_TEST(Embed, DequantizesRowsOfEveryElement) {
   Random random(7);
   std::vector<int32_t> tokens = {0, 15, 16, 49, 33};
-  std::vector<int64_t> elements = {QK_TRELLIS};
-  for (int64_t element = QK_F32; element <= QK_E4M3; ++element)
-    elements.push_back(element);
-  for (int64_t element : elements)
+  for (int64_t element = QK_F32; element <= QK_E3M0; ++element)
     for (int64_t K : {64, 99}) {
-      bool coded = element == QK_U4 || element == QK_U8;
-      Matrix w(random, 50, K, element, coded ? 16 : K, coded ? QK_SCALE_F16 : QK_SCALE_NONE,
-               element == QK_U8, element == QK_U4 ? 8 : element == QK_TRELLIS ? 344 : 0);
+      bool coded = element >= QK_U4 && element != QK_E4M3 && element != QK_TRELLIS;
+      Matrix w(random, 50, K, element, coded ? 16 : K,
+               !coded            ? QK_SCALE_NONE
+               : element > QK_U7 ? QK_SCALE_E8M0
+                                 : QK_SCALE_F16,
+               element == QK_U8,
+               element == QK_U4        ? 8
+               : element == QK_MX8     ? 128
+               : element == QK_TRELLIS ? 344
+                                       : 0);
       Memory out(tokens.size() * at(K) * 4);
       Launch launch("embed", 5);
       launch.args.token_ids = tokens.data();

@@ -37,7 +37,10 @@ Value packedUnder(Value value) {
 
 /// Whether codes stand for whole numbers of 8 bits, or for halves of them.
 bool hasWholeNumbers(const FormatInfo &weight) {
-  return weight.isInteger() || weight.kind == ElementKind::E2M1 || weight.kind == ElementKind::IQ4;
+  // What a choice of elements stands for is known only when it is packed.
+  return weight.family != CodecFamily::Choice &&
+         (weight.isInteger() || weight.kind == ElementKind::E2M1 ||
+          weight.kind == ElementKind::IQ4);
 }
 
 /// Whether weights in `weight` and rows in `rows` are multiplied in integers: both are

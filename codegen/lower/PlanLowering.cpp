@@ -3,6 +3,7 @@
 #include "codegen/lower/PlanLowering.h"
 
 #include "ir/packings/KvPages.h"
+#include "ir/packings/Panel16.h"
 
 #include <fmt/format.h>
 #include <llvm/ADT/TypeSwitch.h>

@@ -146,7 +146,7 @@ def findings(figures):
         lambda losses: "holds (under 1 %)" if max(losses) < 1 else
         "holds for the best (under 1 %)" if min(losses) < 1 else "does not hold")
     say("INT8 weights and activations lose 1 to 3 % when tuned",
-        ["int8a8s", "int8a8s@smoothquant{alpha=auto}", "int8a8", "int8a8@smoothquant{alpha=auto}"],
+        ["int8a8s", "int8a8s@smoothquant{search=1}", "int8a8", "int8a8@smoothquant{search=1}"],
         lambda losses: "holds, or better, for the tuned" if min(losses) < 3 else "does not hold")
     four = best(figures, "int4_g*@*")
     eight = best(figures, "int8a8s@*")

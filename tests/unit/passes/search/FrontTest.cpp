@@ -1,0 +1,105 @@
+//===- FrontTest.cpp - fronts of searches in and out ----------------------===//
+
+#include "passes/search/Front.h"
+
+#include <cmath>
+#include <functional>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+using namespace qplan;
+
+namespace {
+
+SearchFront sample() {
+  SearchFront front;
+  front.modelHash = "0123456789abcdef";
+  front.target = "x86_64-linux:znver5";
+  front.scopes = {"layers"};
+  front.ties = {"qkv"};
+  front.candidates = {"int4_g64@imatrix", "int8a8"};
+  front.baseDecodeMs = 0.5;
+  front.groups = {
+      {"layers.0.attn.qkv",
+       {"layers.0.attn.q", "layers.0.attn.k", "layers.0.attn.v"},
+       100,
+       {{425, 400, 0.25, 1.0, true}, {800, 800, 0.125, 2.0, true}}},
+      {"layers.0.mlp.down", {"layers.0.mlp.down"}, 300,
+       {{1275, 1200, 0.5, 3.0, true}, {2400, 2400, 0.0625, std::nullopt, false}}}};
+  front.points = {front.pointOf({0, 0}), front.pointOf({1, 1})};
+  front.points[1].choice.clear();
+  front.chosen = front.pointOf({1, 0});
+  front.chosen->measuredKl = 0.6;
+  front.caches = {{"int8", 0.001, 640, std::nullopt}};
+  return front;
+}
+
+/// The error for the sample's text after `change`.
+std::string messageAfter(const std::function<void(nlohmann::json &)> &change) {
+  auto json = nlohmann::json::parse(printFront(sample()), nullptr, false);
+  change(json);
+  auto result = parseFront(json.dump(), "f.json");
+  return result ? "no error" : llvm::toString(result.takeError());
+}
+
+void expectPart(const std::string &message, const char *part) {
+  EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+} // namespace
+
+TEST(Front, RoundTripIsExact) {
+  SearchFront front = sample();
+  std::string text = printFront(front);
+  auto again = parseFront(text, "f.json");
+  ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
+  EXPECT_EQ(*again, front);
+  EXPECT_EQ(printFront(*again), text);
+}
+
+TEST(Front, SumsAChoice) {
+  FrontPoint point = sample().pointOf({1, 0});
+  EXPECT_DOUBLE_EQ(point.bits, (800 + 1275) / 400.0);
+  EXPECT_DOUBLE_EQ(point.modeloptBits, (800 + 1200) / 400.0);
+  EXPECT_DOUBLE_EQ(point.kl, 0.625);
+  ASSERT_TRUE(point.decodeMs.has_value());
+  EXPECT_DOUBLE_EQ(*point.decodeMs, 5.5);
+  // A time that one group lacks is not known of the sum.
+  EXPECT_FALSE(sample().pointOf({1, 1}).decodeMs.has_value());
+}
+
+TEST(Front, RefusesAnotherModel) {
+  EXPECT_FALSE(bool(sample().checkModel("0123456789abcdef", "f.json")));
+  std::string message = llvm::toString(sample().checkModel("ff", "f.json"));
+  expectPart(message, "f.json: this search was of the model 0123456789abcdef");
+}
+
+TEST(Front, NamesWhatIsWrong) {
+  using Json = nlohmann::json;
+  expectPart(messageAfter([](Json &j) { j.erase("qplan_front"); }), "this is no front of a search");
+  expectPart(messageAfter([](Json &j) { j["qplan_front"] = 9; }), "another version; expected 1");
+  expectPart(messageAfter([](Json &j) { j.erase("points"); }), "the file has no 'points'");
+  expectPart(messageAfter([](Json &j) { j["candidates"][0] = "int99"; }), "candidate 'int99'");
+  expectPart(messageAfter([](Json &j) { j["candidates"] = Json::array(); }),
+             "'candidates' is empty");
+  expectPart(messageAfter([](Json &j) { j["groups"] = Json::array(); }), "'groups' is empty");
+  expectPart(messageAfter([](Json &j) { j["groups"][1]["kl"][0] = -1; }),
+             "'kl' of group 'layers.0.mlp.down' is no finite number >= 0");
+  expectPart(messageAfter([](Json &j) { j["groups"][1]["kl"].push_back(1); }),
+             "has 3 entries for 2 candidates");
+  expectPart(messageAfter([](Json &j) { j["groups"][1]["sites"][0] = "layers.0.attn.q"; }),
+             "no site name or in another group too");
+  expectPart(messageAfter([](Json &j) { j["groups"][0]["elements"] = 0; }), "no count of weights");
+  expectPart(messageAfter([](Json &j) { j["chosen"]["choice"][0] = 2; }),
+             "'choice' of 'chosen' names a candidate that does not exist");
+  expectPart(messageAfter([](Json &j) { j["points"][0]["choice"].push_back(0); }),
+             "3 entries for 2 groups");
+  expectPart(messageAfter([](Json &j) { j["caches"][0].erase("kl"); }), "cache 0 has no 'kl'");
+  expectPart(messageAfter([](Json &j) { j = Json::array(); }), "this is no front of a search");
+  auto cut = parseFront(printFront(sample()).substr(0, 200), "f.json");
+  ASSERT_FALSE(bool(cut));
+  expectPart(llvm::toString(cut.takeError()), "f.json: this is no JSON, or it is cut off");
+  auto deep = parseFront(std::string(100, '['), "f.json");
+  ASSERT_FALSE(bool(deep));
+  expectPart(llvm::toString(deep.takeError()), "nests deeper than 16");
+}

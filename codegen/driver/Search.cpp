@@ -70,11 +70,11 @@ llvm::Error Compiler::choose() {
                           "--effective-bits-modelopt or the treatment",
                           group.sites[0].name, printTreatment((*candidates)[c]));
       const int64_t cost = costOf(score, options.modeloptBits);
-      problem.groups.back().push_back({cost, 0, score.kl});
+      problem.groups.back().push_back({{cost}, score.kl});
       totals[c] += cost;
     }
   }
-  problem.budget = int64_t(options.effectiveBits * elements);
+  problem.budget[0] = int64_t(options.effectiveBits * elements);
   auto solution = solveBudget(problem);
   if (!solution) {
     llvm::consumeError(solution.takeError());
@@ -104,13 +104,13 @@ llvm::Error Compiler::choose() {
   header.constraints = {{options.modeloptBits ? "effective-bits-modelopt" : "effective-bits",
                          fmt::format("{}", options.effectiveBits)}};
   header.statisticsHash = statisticsHash(*statistics);
-  header.totals = {{"effective-bits", fmt::format("{:.4f}", double(solution->cost) / elements)},
+  header.totals = {{"effective-bits", fmt::format("{:.4f}", double(solution->cost[0]) / elements)},
                    {"predicted-kl", fmt::format("{:.6f}", predicted)}};
   auto made = recipeFor(std::move(header), assignment);
   if (!made)
     return made.takeError();
   recipe = std::move(*made);
   progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats",
-                            double(solution->cost) / elements, predicted));
+                            double(solution->cost[0]) / elements, predicted));
   return llvm::Error::success();
 }

@@ -24,8 +24,27 @@ using Wide = __int128;
 constexpr Wide one = Wide(1) << fractionBits;
 constexpr Wide infinite = Wide(1) << 120;
 constexpr Wide priceLimit = Wide(1) << 66; ///< times any slack stays below `infinite`
-constexpr size_t stateLimit = 200'000;     ///< live states after one step, 48 bytes each
+constexpr size_t stateLimit = 200'000;     ///< live states after one step, 64 bytes each
 constexpr size_t nodeLimit = 4'000'000;    ///< kept for reading choices back, 12 bytes each
+/// The same where several budgets bind: few states then beat each other, and more of them
+/// would take long to prove what a gap of a hundred-thousandth leaves open.
+constexpr size_t manyStateLimit = 6'000;
+constexpr size_t slackLevels = 16; ///< by which states are told apart in the third dimension
+
+Cost difference(const Cost &a, const Cost &b) {
+  Cost result;
+  for (int k = 0; k < dimensions; ++k)
+    result[k] = a[k] - b[k];
+  return result;
+}
+
+/// How far from the budgets, summed. Each part is below 2^54.
+int64_t distanceOf(const Cost &slack) {
+  int64_t sum = 0;
+  for (int64_t each : slack)
+    sum += std::abs(each);
+  return sum;
+}
 
 /// A candidate as a deviation from the base choice of its group.
 struct Deviation {
@@ -85,6 +104,10 @@ private:
   /// Whether a choice of this bound can still be strictly better than the incumbent.
   bool promising(Wide value) const { return value <= ((Wide(incumbent.score) - 1) * one); }
   void consider(const State &state);
+  size_t liveLimit() const {
+    return std::count(problem.active.begin(), problem.active.end(), true) > 1 ? manyStateLimit
+                                                                              : stateLimit;
+  }
   void extend(size_t core);
   void prune();
   void readBack(const State &state);
@@ -110,8 +133,10 @@ CoreSolver::CoreSolver(const IntegerProblem &problem, const Cost &multiplier, In
 }
 
 Wide CoreSolver::lagrangian(const Item &item) const {
-  return Wide(item.score) * one + Wide(multiplier[0]) * item.cost[0] +
-         Wide(multiplier[1]) * item.cost[1];
+  Wide value = Wide(item.score) * one;
+  for (int k = 0; k < dimensions; ++k)
+    value += Wide(multiplier[k]) * item.cost[k];
+  return value;
 }
 
 /// Candidates of a group whose reduced cost is nought but for rounding, by the first cost.
@@ -132,18 +157,25 @@ std::vector<uint32_t> CoreSolver::tiesOf(const Items &items) const {
 /// group can then go up and down; alike groups would otherwise all fall on one side, and the
 /// program would have to walk back through all of them.
 void CoreSolver::chooseBase() {
+  // The first budget that there is leads.
+  int lead = int(std::find(problem.active.begin(), problem.active.end(), true) -
+                 problem.active.begin()) %
+             dimensions;
   std::vector<std::vector<uint32_t>> ties;
   double least = 0, most = 0;
   for (const Items &items : problem.groups) {
     ties.push_back(tiesOf(items));
-    least += static_cast<double>(items[ties.back().front()].cost[0]);
-    most += static_cast<double>(items[ties.back().back()].cost[0]);
+    std::sort(ties.back().begin(), ties.back().end(), [&](uint32_t a, uint32_t b) {
+      return std::pair(items[a].cost[lead], a) < std::pair(items[b].cost[lead], b);
+    });
+    least += static_cast<double>(items[ties.back().front()].cost[lead]);
+    most += static_cast<double>(items[ties.back().back()].cost[lead]);
   }
-  double part = (static_cast<double>(problem.budget[0]) - least) / std::max(most - least, 1.0);
+  double part = (static_cast<double>(problem.budget[lead]) - least) / std::max(most - least, 1.0);
   part = std::clamp(part, 0.0, 1.0);
   double wanted = 0, sum = 0;
   for (size_t g = 0; g < problem.groups.size(); ++g) {
-    auto costOf = [&](uint32_t i) { return static_cast<double>(problem.groups[g][i].cost[0]); };
+    auto costOf = [&](uint32_t i) { return static_cast<double>(problem.groups[g][i].cost[lead]); };
     wanted += costOf(ties[g].front()) + part * (costOf(ties[g].back()) - costOf(ties[g].front()));
     uint32_t best = *std::min_element(ties[g].begin(), ties[g].end(), [&](uint32_t a, uint32_t b) {
       return std::abs(sum + costOf(a) - wanted) < std::abs(sum + costOf(b) - wanted);
@@ -164,18 +196,17 @@ void CoreSolver::buildCore() {
       least = std::min(least, lagrangian(item));
     CoreGroup group{g, {}};
     for (uint32_t i = 0; i < items.size(); ++i)
-      group.deviations.push_back(
-          {lagrangian(items[i]) - least,
-           {items[i].cost[0] - chosen.cost[0], items[i].cost[1] - chosen.cost[1]},
-           items[i].score - chosen.score,
-           i});
+      group.deviations.push_back({lagrangian(items[i]) - least,
+                                  difference(items[i].cost, chosen.cost),
+                                  items[i].score - chosen.score, i});
     std::swap(group.deviations[0], group.deviations[base[g]]);
     std::sort(group.deviations.begin() + 1, group.deviations.end(), [](auto &a, auto &b) {
       return std::tie(a.reduced, a.position) < std::tie(b.reduced, b.position);
     });
     core.push_back(std::move(group));
     baseScore += chosen.score;
-    cost = {cost[0] + chosen.cost[0], cost[1] + chosen.cost[1]};
+    for (int k = 0; k < dimensions; ++k)
+      cost[k] += chosen.cost[k];
     dual += least;
   }
   std::sort(core.begin(), core.end(), [](const CoreGroup &a, const CoreGroup &b) {
@@ -184,7 +215,7 @@ void CoreSolver::buildCore() {
   for (int k = 0; k < dimensions; ++k)
     dual -= Wide(multiplier[k]) * problem.budget[k];
   nodes.push_back({0, 0, 0});
-  states.push_back({0, 0, {problem.budget[0] - cost[0], problem.budget[1] - cost[1]}, 0});
+  states.push_back({0, 0, difference(problem.budget, cost), 0});
 }
 
 void CoreSolver::buildSuffixes() {
@@ -211,7 +242,7 @@ void CoreSolver::buildSuffixes() {
 
 /// A lower bound, with fractionBits, on what `state` can be completed to; infinite when it
 /// cannot be brought within the budgets. Slack must be paid for, by spending it or at the
-/// multiplier's rate; both budgets may be served by one deviation, so the larger need counts.
+/// multiplier's rate; all budgets may be served by one deviation, so the largest need counts.
 Wide CoreSolver::bound(const State &state, const Suffix &suffix) const {
   Wide need = 0;
   for (int k = 0; k < dimensions; ++k) {
@@ -227,7 +258,7 @@ Wide CoreSolver::bound(const State &state, const Suffix &suffix) const {
 
 void CoreSolver::consider(const State &state) {
   int64_t score = baseScore + state.score;
-  if (state.slack[0] < 0 || state.slack[1] < 0 || score >= incumbent.score)
+  if (!fits({}, state.slack) || score >= incumbent.score)
     return;
   incumbent.score = score;
   readBack(state);
@@ -248,7 +279,7 @@ void CoreSolver::extend(size_t c) {
       const Deviation &each = core[c].deviations[d];
       State grown{state.reduced + each.reduced,
                   state.score + each.score,
-                  {state.slack[0] - each.cost[0], state.slack[1] - each.cost[1]},
+                  difference(state.slack, each.cost),
                   state.node};
       if (d != 0 && !promising(dual + grown.reduced))
         break; // the others are no cheaper
@@ -265,7 +296,43 @@ void CoreSolver::extend(size_t c) {
   states = std::move(next);
 }
 
-/// Keeps states that no other one beats in score and in both slacks.
+/// The third slacks of `states` at `slackLevels` ranks, rising and distinct.
+std::vector<int64_t> levelsOf(const std::vector<State> &states) {
+  std::vector<int64_t> slacks;
+  for (const State &state : states)
+    slacks.push_back(state.slack[2]);
+  std::sort(slacks.begin(), slacks.end());
+  std::vector<int64_t> levels;
+  for (size_t i = 0; i < slackLevels && !slacks.empty(); ++i)
+    levels.push_back(slacks[i * (slacks.size() - 1) / (slackLevels - 1)]);
+  levels.erase(std::unique(levels.begin(), levels.end()), levels.end());
+  return levels;
+}
+
+/// First slack to second slack, strictly falling: what no other state beats in both.
+using Stairs = std::map<int64_t, int64_t>;
+
+bool beaten(const Stairs &stairs, const Cost &slack) {
+  auto above = stairs.lower_bound(slack[0]);
+  return above != stairs.end() && above->second >= slack[1];
+}
+
+void enter(Stairs &stairs, const Cost &slack) {
+  if (beaten(stairs, slack))
+    return;
+  // What lies below the new state in both slacks no longer decides anything.
+  auto above = stairs.lower_bound(slack[0]);
+  while (above != stairs.begin()) {
+    auto below = std::prev(above);
+    if (below->second > slack[1])
+      break;
+    above = stairs.erase(below);
+  }
+  stairs[slack[0]] = slack[1];
+}
+
+/// Drops states that another one beats in score and in all slacks: all of them with two
+/// budgets, with three those that a state on a higher level of the third slack beats.
 void CoreSolver::prune() {
   // Equal states are told apart by age, so that the result does not depend on the sort.
   std::sort(states.begin(), states.end(), [](const State &a, const State &b) {
@@ -273,22 +340,17 @@ void CoreSolver::prune() {
       return a.score < b.score;
     return a.slack != b.slack ? a.slack > b.slack : a.node < b.node;
   });
-  // Slacks of the states kept so far, all of which score at least as well: first slack
-  // to second slack, strictly falling.
-  std::map<int64_t, int64_t> stairs;
+  // At each level the states kept so far whose third slack reaches it; all of them score at
+  // least as well as those to come.
+  std::vector<int64_t> levels = levelsOf(states);
+  std::vector<Stairs> stairs(levels.size());
   std::vector<State> kept;
   for (const State &state : states) {
-    auto above = stairs.lower_bound(state.slack[0]);
-    if (above != stairs.end() && above->second >= state.slack[1])
+    size_t enough = std::lower_bound(levels.begin(), levels.end(), state.slack[2]) - levels.begin();
+    if (enough < levels.size() && beaten(stairs[enough], state.slack))
       continue;
-    // What lies below the new state in both slacks no longer decides anything.
-    while (above != stairs.begin()) {
-      auto below = std::prev(above);
-      if (below->second > state.slack[1])
-        break;
-      above = stairs.erase(below);
-    }
-    stairs[state.slack[0]] = state.slack[1];
+    for (size_t i = 0; i < levels.size() && levels[i] <= state.slack[2]; ++i)
+      enter(stairs[i], state.slack);
     kept.push_back(state);
   }
   states = std::move(kept);
@@ -305,8 +367,8 @@ void CoreSolver::run() {
       setAside(c, 0);
       return;
     }
-    if (states.size() > stateLimit)
-      setAside(c, stateLimit / 8);
+    if (states.size() > liveLimit())
+      setAside(c, liveLimit() / 8);
   }
 }
 
@@ -314,12 +376,12 @@ void CoreSolver::run() {
 void CoreSolver::setAside(size_t c, size_t keep) {
   struct Rank {
     Wide bound;
-    int64_t distance; ///< from the first budget: of equal bounds the nearest stay
+    int64_t distance; ///< from the budgets: of equal bounds the nearest stay
     size_t index;
   };
   std::vector<Rank> order;
   for (size_t i = 0; i < states.size(); ++i)
-    order.push_back({bound(states[i], suffixes[c + 1]), std::abs(states[i].slack[0]), i});
+    order.push_back({bound(states[i], suffixes[c + 1]), distanceOf(states[i].slack), i});
   std::sort(order.begin(), order.end(), [](const Rank &a, const Rank &b) {
     return std::tie(a.bound, a.distance, a.index) < std::tie(b.bound, b.distance, b.index);
   });

@@ -7,14 +7,16 @@
 #ifndef QPLAN_PASSES_SEARCH_BUDGETCORE_H
 #define QPLAN_PASSES_SEARCH_BUDGETCORE_H
 
+#include "passes/search/BudgetSolver.h"
+
 #include <array>
 #include <cstdint>
 #include <vector>
 
 namespace qplan::budget {
 
-constexpr int dimensions = 2;    ///< budgets; an absent one has costs and budget 0
-constexpr int fractionBits = 16; ///< of multipliers and of reduced costs
+constexpr int dimensions = budgetDimensions; ///< an absent budget has costs and budget 0
+constexpr int fractionBits = 16;             ///< of multipliers and of reduced costs
 using Cost = std::array<int64_t, dimensions>;
 
 /// A candidate with an integer score, at least 0.
@@ -29,6 +31,7 @@ using Items = std::vector<Item>;
 struct IntegerProblem {
   std::vector<Items> groups; ///< undominated candidates, by cost
   Cost budget{};
+  std::array<bool, dimensions> active{}; ///< the dimensions that have a budget
 };
 
 /// The best choice known while solving.
@@ -40,8 +43,26 @@ struct Incumbent {
 
 /// Whether `cost` is within `budget` in every dimension.
 inline bool fits(const Cost &cost, const Cost &budget) {
-  return cost[0] <= budget[0] && cost[1] <= budget[1];
+  for (int k = 0; k < dimensions; ++k)
+    if (cost[k] > budget[k])
+      return false;
+  return true;
 }
+
+using Multipliers = std::array<double, dimensions>;
+
+/// The choice that minimises score + l.cost in every group, and its total cost.
+/// Equal values go to the candidate that comes first.
+struct Relaxed {
+  std::vector<uint32_t> position; ///< into IntegerProblem::groups[g]
+  std::array<double, dimensions> cost{};
+  double value = 0; ///< sum of score + l.cost
+};
+
+Relaxed relax(const IntegerProblem &problem, const Multipliers &multiplier);
+
+/// Multipliers that (nearly) maximise the dual; 0 where there is no budget.
+Multipliers bestMultipliers(const IntegerProblem &problem);
 
 /// The best choice, and how much lower (in score units) a better one could lie.
 struct CoreResult {

@@ -29,10 +29,10 @@ std::vector<uint32_t> lowerHull(const BudgetGroup &group) {
   for (uint32_t i = 0; i < order.size(); ++i)
     order[i] = i;
   std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return std::tie(group[a].cost, group[a].score, a) < std::tie(group[b].cost, group[b].score, b);
+    return std::tie(group[a].cost[0], group[a].score, a) < std::tie(group[b].cost[0], group[b].score, b);
   });
   auto slope = [&](uint32_t a, uint32_t b) {
-    return (group[b].score - group[a].score) / static_cast<double>(group[b].cost - group[a].cost);
+    return (group[b].score - group[a].score) / static_cast<double>(group[b].cost[0] - group[a].cost[0]);
   };
   for (uint32_t i : order) {
     if (!hull.empty() && group[i].score >= group[hull.back()].score)
@@ -64,20 +64,20 @@ llvm::Expected<Frontier> budgetFrontier(llvm::ArrayRef<BudgetGroup> groups) {
       return defectError("budget frontier: group {} has no candidate", g);
     int64_t most = 0;
     for (const BudgetCandidate &each : groups[g]) {
-      if (each.cost < 0 || !std::isfinite(each.score))
+      if (each.cost[0] < 0 || !std::isfinite(each.score))
         return defectError("budget frontier: group {} has a candidate of cost {} and score {}", g,
-                           each.cost, each.score);
-      most = std::max(most, each.cost);
+                           each.cost[0], each.score);
+      most = std::max(most, each.cost[0]);
     }
     mostCost += most;
     std::vector<uint32_t> hull = lowerHull(groups[g]);
     const BudgetCandidate &first = groups[g][hull[0]];
     frontier.start.push_back(hull[0]);
-    now.cost += first.cost;
+    now.cost += first.cost[0];
     now.score += first.score;
     for (size_t i = 1; i < hull.size(); ++i) {
       const BudgetCandidate &from = groups[g][hull[i - 1]], &to = groups[g][hull[i]];
-      int64_t cost = to.cost - from.cost;
+      int64_t cost = to.cost[0] - from.cost[0];
       double score = to.score - from.score;
       steps.push_back({score / static_cast<double>(cost), g, hull[i], cost, score});
     }

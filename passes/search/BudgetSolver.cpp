@@ -2,7 +2,8 @@
 //
 // Makes the problem integral (2^52 units for the total range of the scores, so that sums do
 // not depend on their order), finds good multipliers and a first choice, and hands over
-// to the exact part in BudgetCore.cpp.
+// to the exact part in BudgetCore.cpp. Budgets enter one at a time: a choice that is the best
+// under some of them and keeps the others is the best under all.
 //
 //===----------------------------------------------------------------------===//
 #include "passes/search/BudgetSolver.h"
@@ -22,6 +23,7 @@ namespace {
 
 using Wide = __int128;
 constexpr int scoreBits = 52;
+using Active = std::array<bool, dimensions>;
 constexpr int64_t costLimit = int64_t(1) << 52;
 
 llvm::Error checkGroups(llvm::ArrayRef<BudgetGroup> groups) {
@@ -31,12 +33,13 @@ llvm::Error checkGroups(llvm::ArrayRef<BudgetGroup> groups) {
       return defectError("budget solver: group {} has no candidate", g);
     Cost most{};
     for (const BudgetCandidate &each : groups[g]) {
-      if (each.cost < 0 || each.secondCost < 0 || !std::isfinite(each.score) ||
-          std::abs(each.score) > 1e300)
-        return defectError("budget solver: group {} has a candidate of cost {}, second cost {} and "
-                           "score {}; expected costs >= 0 and a finite score",
-                           g, each.cost, each.secondCost, each.score);
-      most = {std::max(most[0], each.cost), std::max(most[1], each.secondCost)};
+      int64_t least = *std::min_element(each.cost.begin(), each.cost.end());
+      if (least < 0 || !std::isfinite(each.score) || std::abs(each.score) > 1e300)
+        return defectError("budget solver: group {} has a candidate of cost {} and score {}; "
+                           "expected costs >= 0 and a finite score",
+                           g, least, each.score);
+      for (int k = 0; k < dimensions; ++k)
+        most[k] = std::max(most[k], each.cost[k]);
     }
     for (int k = 0; k < dimensions; ++k)
       total[k] += most[k];
@@ -70,19 +73,19 @@ Items undominated(Items items) {
   Items kept;
   for (const Item &item : items)
     if (std::none_of(kept.begin(), kept.end(), [&](const Item &other) {
-          return other.cost[0] <= item.cost[0] && other.cost[1] <= item.cost[1] &&
-                 other.score <= item.score;
+          return fits(other.cost, item.cost) && other.score <= item.score;
         }))
       kept.push_back(item);
   return kept;
 }
 
-IntegerProblem toIntegers(const BudgetProblem &problem) {
+/// `problem` with only the budgets that are `active`.
+IntegerProblem toIntegers(const BudgetProblem &problem, const Active &active) {
   IntegerProblem result;
-  bool second = problem.secondBudget.has_value();
+  result.active = active;
   // A budget beyond every cost would only make numbers larger.
-  result.budget = {std::min(problem.budget, costLimit),
-                   second ? std::min(*problem.secondBudget, costLimit) : 0};
+  for (int k = 0; k < dimensions; ++k)
+    result.budget[k] = active[k] ? std::min(*problem.budget[k], costLimit) : 0;
   int scale = scoreScale(problem.groups);
   for (const BudgetGroup &group : problem.groups) {
     double least = std::numeric_limits<double>::infinity();
@@ -91,106 +94,14 @@ IntegerProblem toIntegers(const BudgetProblem &problem) {
     Items items;
     for (uint32_t i = 0; i < group.size(); ++i) {
       long double score = static_cast<long double>(group[i].score) - least;
-      items.push_back({{group[i].cost, second ? group[i].secondCost : 0},
-                       static_cast<int64_t>(std::llround(std::ldexp(score, scale))),
-                       i});
+      Cost cost{};
+      for (int k = 0; k < dimensions; ++k)
+        cost[k] = active[k] ? group[i].cost[k] : 0;
+      items.push_back({cost, static_cast<int64_t>(std::llround(std::ldexp(score, scale))), i});
     }
     result.groups.push_back(undominated(std::move(items)));
   }
   return result;
-}
-
-/// The choice that minimises score + l.cost in every group, and its total cost.
-/// Equal values go to the cheaper candidate.
-struct Relaxed {
-  std::vector<uint32_t> position; ///< into IntegerProblem::groups[g]
-  std::array<double, dimensions> cost{};
-  double value = 0; ///< sum of score + l.cost
-};
-
-Relaxed relax(const IntegerProblem &problem, std::array<double, dimensions> multiplier) {
-  Relaxed result;
-  result.position.reserve(problem.groups.size());
-  for (const Items &items : problem.groups) {
-    uint32_t best = 0;
-    double bestValue = std::numeric_limits<double>::infinity();
-    for (uint32_t i = 0; i < items.size(); ++i) {
-      double value = static_cast<double>(items[i].score) +
-                     multiplier[0] * static_cast<double>(items[i].cost[0]) +
-                     multiplier[1] * static_cast<double>(items[i].cost[1]);
-      if (value < bestValue) {
-        best = i;
-        bestValue = value;
-      }
-    }
-    result.position.push_back(best);
-    result.value += bestValue;
-    for (int k = 0; k < dimensions; ++k)
-      result.cost[k] += static_cast<double>(items[best].cost[k]);
-  }
-  return result;
-}
-
-double dualValue(const IntegerProblem &problem, const std::array<double, dimensions> &multiplier) {
-  return relax(problem, multiplier).value - multiplier[0] * static_cast<double>(problem.budget[0]) -
-         multiplier[1] * static_cast<double>(problem.budget[1]);
-}
-
-/// The best multiplier of dimension `k`, the other one given: where the cost of the relaxed
-/// choice comes down to the budget. Returns the smallest found that fits.
-double bestMultiplier(const IntegerProblem &problem, std::array<double, dimensions> multiplier,
-                      int k) {
-  auto fits = [&](double value) {
-    multiplier[k] = value;
-    return relax(problem, multiplier).cost[k] <= static_cast<double>(problem.budget[k]);
-  };
-  if (fits(0))
-    return 0;
-  double low = 0, high = 1e-9;
-  while (!fits(high) && high < 0x1p60) {
-    low = high;
-    high *= 8;
-  }
-  for (int step = 0; step < 90 && high - low > high * 1e-15; ++step) {
-    double middle = low + (high - low) / 2;
-    (fits(middle) ? high : low) = middle;
-  }
-  return high;
-}
-
-/// Maximises the dual. It is concave, and so is its maximum over the first multiplier
-/// as a function of the second: nested one-dimensional searches find it.
-std::array<double, dimensions> bestMultipliers(const IntegerProblem &problem) {
-  auto at = [&](double second) {
-    std::array<double, dimensions> multiplier = {0, second};
-    multiplier[0] = bestMultiplier(problem, multiplier, 0);
-    return multiplier;
-  };
-  std::array<double, dimensions> first = at(0);
-  if (relax(problem, first).cost[1] <= static_cast<double>(problem.budget[1]))
-    return first;
-  auto value = [&](double second) { return dualValue(problem, at(second)); };
-  double low = 0, high = 1e-6;
-  while (value(high * 4) > value(high) && high < 0x1p60)
-    high *= 4;
-  high *= 4;
-  constexpr double golden = 0.6180339887498949;
-  double left = high - golden * (high - low), right = low + golden * (high - low);
-  double leftValue = value(left), rightValue = value(right);
-  for (int step = 0; step < 60; ++step) {
-    if (leftValue < rightValue) {
-      low = left;
-      left = right;
-      leftValue = rightValue;
-      rightValue = value(right = low + golden * (high - low));
-    } else {
-      high = right;
-      right = left;
-      rightValue = leftValue;
-      leftValue = value(left = high - golden * (high - low));
-    }
-  }
-  return at(low + (high - low) / 2);
 }
 
 /// Spends what is left of the budgets on the exchange that gains most, group by group.
@@ -202,8 +113,9 @@ void improve(const IntegerProblem &problem, std::vector<uint32_t> &position, Cos
       const Items &items = problem.groups[g];
       for (uint32_t i = 0; i < items.size(); ++i) {
         const Item &now = items[position[g]];
-        Cost next = {cost[0] - now.cost[0] + items[i].cost[0],
-                     cost[1] - now.cost[1] + items[i].cost[1]};
+        Cost next = cost;
+        for (int k = 0; k < dimensions; ++k)
+          next[k] += items[i].cost[k] - now.cost[k];
         if (items[i].score >= now.score || !fits(next, problem.budget))
           continue;
         position[g] = i;
@@ -268,8 +180,7 @@ int64_t divideScores(IntegerProblem &problem) {
 }
 
 /// First choices: the relaxed one, raised multipliers until something fits.
-void offerRelaxed(const IntegerProblem &problem, std::array<double, dimensions> multiplier,
-                  Incumbent &incumbent) {
+void offerRelaxed(const IntegerProblem &problem, Multipliers multiplier, Incumbent &incumbent) {
   for (int step = 0; step < 40; ++step) {
     offer(problem, relax(problem, multiplier).position, incumbent);
     if (incumbent.found && step > 4)
@@ -286,16 +197,19 @@ BudgetSolution toSolution(const BudgetProblem &problem, const IntegerProblem &in
     uint32_t index = integers.groups[g][best.position[g]].index;
     const BudgetCandidate &candidate = problem.groups[g][index];
     solution.choice.push_back(index);
-    solution.cost += candidate.cost;
-    solution.secondCost += candidate.secondCost;
+    for (int k = 0; k < dimensions; ++k)
+      solution.cost[k] += candidate.cost[k];
     solution.score += candidate.score;
   }
   return solution;
 }
 
+/// Solves from a good first choice; `found` is false where none was found and none is given.
 CoreResult solveIntegers(const IntegerProblem &problem, Incumbent incumbent) {
-  std::array<double, dimensions> multiplier = bestMultipliers(problem);
+  Multipliers multiplier = bestMultipliers(problem);
   offerRelaxed(problem, multiplier, incumbent);
+  if (!incumbent.found)
+    return {incumbent, 0};
   // Any multipliers give valid bounds; the cap keeps products within 128 bits.
   Cost fixed;
   for (int k = 0; k < dimensions; ++k)
@@ -303,39 +217,79 @@ CoreResult solveIntegers(const IntegerProblem &problem, Incumbent incumbent) {
   return solveCore(problem, fixed, std::move(incumbent));
 }
 
-/// With two budgets even a first choice may be hard to find: the least second cost within the
-/// first budget either is one or proves that there is none.
+/// With several budgets even a first choice may be hard to find: the least cost of each
+/// within the budgets before it either is within its own or proves that there is none.
 llvm::Expected<Incumbent> firstChoice(const IntegerProblem &integers,
                                       const BudgetProblem &problem) {
-  IntegerProblem saving = integers;
-  saving.budget[1] = 0;
-  for (Items &items : saving.groups)
-    for (Item &item : items) {
-      item.score = item.cost[1];
-      item.cost[1] = 0;
-    }
-  for (Items &items : saving.groups)
-    items = undominated(std::move(items));
-  auto [best, gap] = solveIntegers(saving, {});
-  std::vector<uint32_t> position;
-  for (size_t g = 0; g < integers.groups.size(); ++g) {
-    uint32_t index = saving.groups[g][best.position[g]].index;
-    const Items &items = integers.groups[g];
-    position.push_back(std::find_if(items.begin(), items.end(),
-                                    [&](const Item &item) { return item.index == index; }) -
-                       items.begin());
-  }
   Incumbent incumbent;
-  offer(integers, position, incumbent);
-  if (incumbent.found)
-    return incumbent;
-  int64_t least = 0;
-  for (size_t g = 0; g < position.size(); ++g)
-    least += problem.groups[g][integers.groups[g][position[g]].index].secondCost;
-  return usageError(
-      "no choice fits both budgets: within the first budget of {}, the second cost is at "
-      "least {}, but its budget is {}",
-      problem.budget, least, *problem.secondBudget);
+  IntegerProblem saving = integers;
+  saving.active = {};
+  saving.budget = {};
+  for (Items &items : saving.groups)
+    for (Item &item : items)
+      item.cost = {};
+  for (int k = 0; k < dimensions; ++k) {
+    if (!integers.active[k])
+      continue;
+    for (size_t g = 0; g < saving.groups.size(); ++g)
+      for (size_t i = 0; i < saving.groups[g].size(); ++i)
+        saving.groups[g][i].score = integers.groups[g][i].cost[k];
+    incumbent.score = 0;
+    for (size_t g = 0; g < incumbent.position.size(); ++g)
+      incumbent.score += saving.groups[g][incumbent.position[g]].score;
+    incumbent = solveIntegers(saving, std::move(incumbent)).best;
+    int64_t least = 0;
+    for (size_t g = 0; g < problem.groups.size(); ++g)
+      least += problem.groups[g][integers.groups[g][incumbent.position[g]].index].cost[k];
+    if (least > *problem.budget[k])
+      return usageError("no choice fits all budgets: within those before it, budget {} of {} needs "
+                        "at least {}",
+                        k + 1, *problem.budget[k], least);
+    saving.active[k] = true;
+    saving.budget[k] = integers.budget[k];
+    for (size_t g = 0; g < saving.groups.size(); ++g)
+      for (size_t i = 0; i < saving.groups[g].size(); ++i)
+        saving.groups[g][i].cost[k] = integers.groups[g][i].cost[k];
+  }
+  incumbent.score = 0;
+  for (size_t g = 0; g < incumbent.position.size(); ++g)
+    incumbent.score += integers.groups[g][incumbent.position[g]].score;
+  return incumbent;
+}
+
+/// The best choice under the budgets that are `active`.
+llvm::Expected<BudgetSolution> solveUnder(const BudgetProblem &problem, const Active &active) {
+  IntegerProblem integers = toIntegers(problem, active);
+  for (int k = 0; k < dimensions; ++k)
+    divideByCommonFactor(integers, k);
+  int64_t scoreUnit = divideScores(integers);
+  CoreResult result = solveIntegers(integers, {});
+  if (!result.best.found) {
+    auto first = firstChoice(integers, problem);
+    if (!first)
+      return first.takeError();
+    result = solveIntegers(integers, std::move(*first));
+  }
+  BudgetSolution solution = toSolution(problem, integers, result.best);
+  solution.gap = std::ldexp(static_cast<double>(result.gap) * static_cast<double>(scoreUnit),
+                            -scoreScale(problem.groups));
+  return solution;
+}
+
+/// The budget that `cost` exceeds by the largest share; -1 when it keeps all.
+int mostExceeded(const BudgetProblem &problem, const BudgetCosts &cost) {
+  int worst = -1;
+  double most = 0;
+  for (int k = 0; k < dimensions; ++k) {
+    if (!problem.budget[k] || cost[k] <= *problem.budget[k])
+      continue;
+    double share = static_cast<double>(cost[k]) / (static_cast<double>(*problem.budget[k]) + 1);
+    if (worst < 0 || share > most) {
+      worst = k;
+      most = share;
+    }
+  }
+  return worst;
 }
 
 } // namespace
@@ -345,29 +299,24 @@ llvm::Expected<BudgetSolution> solveBudget(const BudgetProblem &problem) {
     return std::move(error);
   if (problem.groups.empty())
     return BudgetSolution{};
-  IntegerProblem integers = toIntegers(problem);
-  if (int64_t least = leastCost(integers, 0); least > problem.budget)
-    return usageError("no choice fits the budget of {}: the cheapest one costs {}", problem.budget,
-                      least);
-  if (problem.secondBudget)
-    if (int64_t least = leastCost(integers, 1); least > *problem.secondBudget)
-      return usageError("no choice fits the second budget of {}: the cheapest one costs {}",
-                        *problem.secondBudget, least);
+  Active given;
   for (int k = 0; k < dimensions; ++k)
-    divideByCommonFactor(integers, k);
-  int64_t scoreUnit = divideScores(integers);
-  Incumbent incumbent;
-  if (problem.secondBudget) {
-    auto first = firstChoice(integers, problem);
-    if (!first)
-      return first.takeError();
-    incumbent = std::move(*first);
+    given[k] = problem.budget[k].has_value();
+  IntegerProblem integers = toIntegers(problem, given);
+  for (int k = 0; k < dimensions; ++k)
+    if (int64_t least = leastCost(integers, k); given[k] && least > *problem.budget[k])
+      return usageError("no choice fits budget {} of {}: the cheapest one costs {}", k + 1,
+                        *problem.budget[k], least);
+  Active active{};
+  while (true) {
+    auto solution = solveUnder(problem, active);
+    if (!solution)
+      return solution.takeError();
+    int exceeded = mostExceeded(problem, solution->cost);
+    if (exceeded < 0)
+      return solution;
+    active[exceeded] = true;
   }
-  auto [best, gap] = solveIntegers(integers, std::move(incumbent));
-  BudgetSolution solution = toSolution(problem, integers, best);
-  solution.gap = std::ldexp(static_cast<double>(gap) * static_cast<double>(scoreUnit),
-                            -scoreScale(problem.groups));
-  return solution;
 }
 
 } // namespace qplan

@@ -468,7 +468,7 @@ defm Fp4 : BnbFormats<99, ElementFP4, "fp4">;
 //===----------------------------------------------------------------------===//
 class TrellisFormat<int number, string enumerator, string spelling, int centi, int tolerance>
     : Format<number, enumerator, spelling, ElementTrellis> {
-  let summary = "trellis-coded rows: 16-bit states that share bits, f16 scale, all in the bits named";
+  let summary = "trellis-coded rows of that many bits a weight, the f16 scale included";
   let family = "CodecFamily::Trellis";
   let centiBits = centi;
   let blockColumns = 0;

@@ -35,12 +35,12 @@ Value packedUnder(Value value) {
   return dequantize ? dequantize.getInput() : Value();
 }
 
-/// Whether codes stand for whole numbers of 8 bits, or for halves of them.
+/// Whether codes stand for whole numbers of 8 bits, for halves of them, or (tcq) for sums of four.
 bool hasWholeNumbers(const FormatInfo &weight) {
   // What a choice of elements stands for is known only when it is packed.
   return weight.family != CodecFamily::Choice &&
          (weight.isInteger() || weight.kind == ElementKind::E2M1 ||
-          weight.kind == ElementKind::IQ4);
+          weight.kind == ElementKind::IQ4 || weight.kind == ElementKind::Trellis);
 }
 
 /// Whether weights in `weight` and rows in `rows` are multiplied in integers: both are

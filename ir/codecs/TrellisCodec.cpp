@@ -14,17 +14,9 @@
 namespace qplan {
 
 float trellisValue(uint16_t state) {
-  const uint32_t product = static_cast<uint32_t>(state * 40503u) << 16;
-  const float f = static_cast<float>(static_cast<int32_t>(product));
-  const uint32_t bits = std::bit_cast<uint32_t>(f);
-  // Exponent and mantissa of f are the logarithm of the distance to the nearer end of the
-  // distribution; its quantile is close to a cubic in that. Without sign and upper exponent bits
-  // it is -2 in the middle, -16 at the ends, in units of 2^27.
-  const float l = static_cast<float>(static_cast<int32_t>(bits << 4));
-  float p = std::fma(-0x1.f68bf2p-91f, l, -0x1.048064p-58f);
-  p = std::fma(p, l, -0x1.c442dap-28f);
-  p = std::fma(p, l, -0x1.870fd8p+0f);
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(p) ^ (bits & 0x80000000u));
+  const uint32_t product = state * trellisFactor;
+  const uint32_t sum = (product & 255) + (product >> 8 & 255) + (product >> 16 & 255) + (product >> 24);
+  return static_cast<float>(static_cast<int32_t>(sum) - 510) * 0x1p-7f;
 }
 
 const float *trellisValues() {

@@ -333,21 +333,73 @@ TrellisSearch::TrellisSearch(TrellisRow row, int survivors)
 
 TrellisSearch::~TrellisSearch() = default;
 
+namespace {
+
+/// Root mean square of the values of all states, and the largest value, as a share of it, that a
+/// column can nearly always take.
+constexpr double valueRms = 1.15474, reach = 2.8;
+
+/// The scale that makes the expected error least: of values within reach, it grows with the
+/// square of the scale; those beyond lack the rest. Long searches use the room that the tails
+/// take, wide columns more of it.
+double scaleOf(const float *x, TrellisRow row) {
+  double squares = 0;
+  for (int64_t c = 0; c < row.columns; ++c)
+    squares += double(x[c]) * x[c];
+  const double bits = double(row.step) / 65536, rms = std::sqrt(squares / double(row.columns));
+  const double least = (1.05 + 0.03 * bits) * rms;
+  // A search stays 1.3 dB above the bound for a normal distribution.
+  const double within = 1.35 * std::pow(0.25, bits) * squares;
+  double best = least, bestError = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 24; ++i) {
+    const double stretch = std::pow(1.04, i);
+    double beyond = 0;
+    for (int64_t c = 0; c < row.columns; ++c) {
+      const double lack = std::abs(double(x[c])) - reach * stretch * least;
+      beyond += lack > 0 ? lack * lack : 0;
+    }
+    const double error = within * stretch * stretch + beyond;
+    if (error < bestError) {
+      bestError = error;
+      best = stretch * least;
+    }
+  }
+  return best / valueRms;
+}
+
+/// One of the f16 numbers next to `scale`: the first column's state holds its bits, so that they
+/// decide which values it can take. That which comes nearest to `first`.
+uint16_t fittingScale(uint16_t scale, float first, int width) {
+  uint16_t fitting = scale;
+  float least = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < 16; ++i) {
+    const int code = scale + (i % 2 ? -(i + 1) / 2 : i / 2);
+    if (code < 1 || code > 0x7bff)
+      continue;
+    for (int child = 0; child < 1 << width; ++child) {
+      const float value = trellisValues()[uint16_t(code << width | child)];
+      const float lost = std::abs(first - f32FromF16(uint16_t(code)) * value);
+      if (lost < least) {
+        least = lost;
+        fitting = uint16_t(code);
+      }
+    }
+  }
+  return fitting;
+}
+
+} // namespace
+
 bool TrellisSearch::run(const TrellisGoal &goal, uint8_t *out) {
   State &s = *state;
-  double squares = 0;
-  for (int64_t c = 0; c < s.row.columns; ++c)
-    squares += double(goal.x[c]) * goal.x[c];
-  // The values' own rms is 1. Long searches use the room that the tails take, wide columns more.
-  const double bits = double(s.row.step) / 65536;
-  const double stretch = std::clamp(1 + 0.05 * bits, 1.05, 1.25);
-  const double wanted = stretch * std::sqrt(squares / double(s.row.columns));
-  if (wanted > 65504)
+  const double wanted = scaleOf(goal.x, s.row);
+  if (!(wanted <= 65504))
     return false;
-  const uint16_t scale = f16FromF32(float(wanted));
   std::fill_n(out, s.row.bytes, uint8_t(0));
-  if (scale == 0)
+  const uint16_t nearest = f16FromF32(float(wanted));
+  if (nearest == 0)
     return true;
+  const uint16_t scale = fittingScale(nearest, goal.x[0], s.row.width(0));
   out[0] = uint8_t(scale >> 8);
   out[1] = uint8_t(scale);
   s.goal = goal;

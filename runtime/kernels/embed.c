@@ -20,7 +20,7 @@ QK_KERNEL(embed) {
       QkTrellis t = qkTrellis(w.K, w.offset);
       v16f scale = qkTrellisScale(panel);
       for (int64_t k = 0; k < w.K; ++k)
-        out[k] = (qkTrellisColumn(&t, panel, k) * scale)[token % 16] * multiplier;
+        out[k] = (vtofloat(qkTrellisColumn(&t, panel, k)) * scale)[token % 16] * multiplier;
       continue;
     }
     for (int64_t k = 0; k < w.K; k += w.chunkColumns) {

@@ -5,7 +5,9 @@
  *   vfromhalf     16 f16 -> f32;   vtohalf: the reverse, nearest even
  *   vlookup       table look-ups, see there
  *   dot4          acc[r] += sum over i < 4 of code[4r+i] * activation[i], exact
- *   narrow sums   the same for codes of 7 bits at most, where a level can save work by
+ *   dotSame       acc[r] += activation * sum over i < 4 of code[4r+i]
+ *   dot2          acc[r] += code[2r] * activation[0] + code[2r+1] * activation[1], of 16 bits
+ *   narrow sums   dot4 for codes of 7 bits at most, where a level can save work by
  *                 adding in 16 bits: narrowBegin, narrowDot, narrowEnd around at
  *                 most narrowDots(bits) of them (n * 2 * (2^bits - 1) * 127 < 2^15)
  *
@@ -176,6 +178,9 @@ QK_INLINE int narrowDots(int64_t bits) { return (int)(32767 / (2 * 127 * ((1 << 
 QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   return (v16i)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi32(activations));
 }
+QK_INLINE v16i dot2(v16i acc, v32s codes, int32_t activations) {
+  return (v16i)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi32(activations));
+}
 typedef v16i narrowSum;
 QK_INLINE narrowSum narrowBegin(v16i acc) { return acc; }
 QK_INLINE narrowSum narrowDot(narrowSum sum, v64b codes, int32_t a) { return dot4(sum, codes, a); }
@@ -193,6 +198,9 @@ QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   v32s even = (v32s)((v32us)codes & 0xff), odd = (v32s)((v32us)codes >> 8);
   acc += (v16i)_mm512_madd_epi16((__m512i)even, (__m512i)((a << 8) >> 8));
   return acc + (v16i)_mm512_madd_epi16((__m512i)odd, (__m512i)(a >> 8));
+}
+QK_INLINE v16i dot2(v16i acc, v32s codes, int32_t activations) {
+  return acc + (v16i)_mm512_madd_epi16((__m512i)codes, _mm512_set1_epi32(activations));
 }
 typedef v32s narrowSum;
 QK_INLINE narrowSum narrowBegin(v16i acc) {
@@ -220,6 +228,9 @@ QK_INLINE v16i dot4(v16i acc, v64b codes, int32_t activations) {
   v32s even = (v32s)((v32us)codes & 0xff), odd = (v32s)((v32us)codes >> 8);
   acc += QK_HALVES(_mm256_madd_epi16, even, (a << 8) >> 8);
   return acc + QK_HALVES(_mm256_madd_epi16, odd, a >> 8);
+}
+QK_INLINE v16i dot2(v16i acc, v32s codes, int32_t activations) {
+  return acc + QK_HALVES(_mm256_madd_epi16, codes, (v16i)activations);
 }
 typedef v32s narrowSum;
 QK_INLINE narrowSum narrowBegin(v16i acc) {
@@ -280,6 +291,23 @@ QK_INLINE v16i narrowEnd(narrowSum sum, v16i acc) {
 }
 
 #endif
+
+#if !defined(__AVX512BW__) && !defined(__AVX2__)
+QK_INLINE v16i dot2(v16i acc, v32s codes, int32_t activations) {
+  v16i words = (v16i)codes;
+  acc += ((words << 16) >> 16) * (int32_t)(int16_t)activations;
+  return acc + (words >> 16) * (activations >> 16);
+}
+#endif
+
+/* dot4 with one activation for all four codes. */
+QK_INLINE v16i dotSame(v16i acc, v64b codes, int8_t activation) {
+#if defined(__AVX512VNNI__)
+  return (v16i)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi8(activation));
+#else
+  return dot4(acc, codes, (int32_t)((uint8_t)activation * 0x01010101u));
+#endif
+}
 
 #ifndef QK_UNPACK_NIBBLES
 #define QK_UNPACK_NIBBLES 0

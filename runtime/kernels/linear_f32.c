@@ -100,14 +100,14 @@ QK_INLINE void trellisTile(const QkPanels *w, const uint8_t *const panels[2], co
       int chain = j & (chainsOf(tile) - 1);
       QK_UNROLL for (int p = 0; p < np; ++p) {
         const uint8_t *at = panels[p] + place.word * 64;
-        v16f value = qkTrellisValue(vloadu(at), vloadu(at + 64), place);
+        v16f value = vtofloat(qkTrellisNumbers(vloadu(at), vloadu(at + 64), place));
         QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][chain] =
             vfma(value, (v16f)x[t][k + j], sum[t][p][chain]);
       }
     }
   }
   QK_NOUNROLL for (; k < w->K; ++k) QK_UNROLL for (int p = 0; p < np; ++p) {
-    v16f value = qkTrellisColumn(&trellis, panels[p], k);
+    v16f value = vtofloat(qkTrellisColumn(&trellis, panels[p], k));
     QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
         vfma(value, (v16f)x[t][k], sum[t][p][0]);
   }
@@ -180,8 +180,9 @@ QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], in
     if (w->element == QK_TRELLIS) {
       QkTrellis trellis = qkTrellis(w->K, w->offset);
       v16f scale = qkTrellisScale(panels[p]);
-      QK_NOUNROLL for (int64_t k = begin; k < end; ++k) vstore(
-          block + ((k - begin) * 2 + p) * 16, qkTrellisColumn(&trellis, panels[p], k) * scale);
+      QK_NOUNROLL for (int64_t k = begin; k < end; ++k)
+          vstore(block + ((k - begin) * 2 + p) * 16,
+                 vtofloat(qkTrellisColumn(&trellis, panels[p], k)) * scale);
       continue;
     }
     QK_NOUNROLL for (int64_t k = begin; k < end;) {

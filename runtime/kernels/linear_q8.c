@@ -10,6 +10,8 @@
  * Tables of whole numbers (E2M1 in halves, IQ4) are looked up byte by byte and then
  * are codes as any other.
  *
+ * Rows of tcq are whole numbers too, but of 10 bits: trellis_q8.h.
+ *
  * A single row takes one panel at a time, so that memory is read as one sequential
  * stream, prefetched: decoding runs at memory speed. With more rows the panels
  * stay in L1 while all rows pass.
@@ -115,7 +117,49 @@ QK_INLINE void dotColumns(const Q8 *q, const uint8_t *const codes[2], const Q8Ro
 
 /* What codes times activations are short of, for each unit of their sum. */
 QK_INLINE int32_t biasOf(const Q8 *q) {
+  if (q->w.element == QK_TRELLIS)
+    return QkTrellisStart;
   return (int32_t)((q->codeBits == 8 ? QK_CODE_BIAS : 0) - (q->w.hasMin ? 0 : q->w.offset));
+}
+
+/* Columns [first, first + columns) of tcq panels, the activation of a column against all four
+ * bytes. Columns go to several sums where there are few rows, so that latency is hidden. */
+QK_INLINE void trellisColumns(const Q8 *q, const uint8_t *const panels[2], const Q8Row *rows,
+                              int64_t first, int64_t columns, int tile, int np, int64_t ahead,
+                              v16i acc[MaxTile][2]) {
+  QkTrellis trellis = qkTrellis(q->w.K, q->w.offset);
+  int chains = tile == 1 ? 4 : tile == 2 ? 2 : 1;
+  v16i sum[MaxTile][2][4];
+  QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p)
+      QK_UNROLL for (int c = 0; c < chains; ++c) sum[t][p][c] = c ? (v16i)0 : acc[t][p];
+  int64_t end = first + columns, inner = qkMin(qkTrellisInner(&trellis), end), k = first;
+  QK_NOUNROLL for (; k + 8 <= inner; k += 8) {
+    int64_t from = qkTrellisPlace(&trellis, k).word * 64 + ahead;
+    QK_UNROLL for (int p = 0; ahead && p < np; ++p) {
+      __builtin_prefetch(panels[p] + from);
+      __builtin_prefetch(panels[p] + from + 64);
+    }
+    QK_UNROLL for (int j = 0; j < 8; ++j) {
+      QkTrellisPlace place = qkTrellisPlace(&trellis, k + j);
+      v64b bytes[2];
+      QK_UNROLL for (int p = 0; p < np; ++p) {
+        const uint8_t *at = panels[p] + place.word * 64;
+        bytes[p] = qkTrellisBytes(vloadu(at), vloadu(at + 64), place);
+      }
+      QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p)
+          sum[t][p][j & (chains - 1)] =
+              dotSame(sum[t][p][j & (chains - 1)], bytes[p], rows[t].codes[k + j]);
+    }
+  }
+  QK_NOUNROLL for (; k < end; ++k) QK_UNROLL for (int p = 0; p < np; ++p) {
+    v64b bytes = qkTrellisBytesAt(&trellis, panels[p], k);
+    QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
+        dotSame(sum[t][p][0], bytes, rows[t].codes[k]);
+  }
+  QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int p = 0; p < np; ++p) {
+    acc[t][p] = sum[t][p][0];
+    QK_UNROLL for (int c = 1; c < chains; ++c) acc[t][p] += sum[t][p][c];
+  }
 }
 
 /* The integer sums of unit u, zero point included. */
@@ -127,6 +171,10 @@ QK_INLINE void dotUnit(const Q8 *q, const uint8_t *const codes[2], const Q8Row *
   QK_UNROLL for (int t = 0; t < tile; ++t) {
     acc[t][0] = (v16i)(rows[t].starts ? rows[t].starts[u] : bias ? rows[t].sums[u] * bias : 0);
     acc[t][1] = acc[t][0];
+  }
+  if (q->w.element == QK_TRELLIS) {
+    trellisColumns(q, codes, rows, first, columns, tile, np, ahead, acc);
+    return;
   }
   /* The last columns of a row are padded to a whole chunk: activations with 0. */
   int64_t chunk = q->w.chunkColumns, done = 0;
@@ -145,6 +193,8 @@ QK_INLINE int q8CoarseWeights(const Q8 *q) { return q->w.group > q->actGroup; }
 
 /* The scales of a group for what is multiplied. */
 QK_INLINE v16f q8Scale(const Q8 *q, const uint8_t *panel, int64_t group) {
+  if (q->w.element == QK_TRELLIS)
+    return qkTrellisScale(panel);
   v16f scale = qkScale(&q->w, panel, group);
   return q->inUnits != 1.0f ? scale * q->inUnits : scale;
 }
@@ -278,6 +328,8 @@ QK_INLINE void q8Rows(const Q8 *q, const Q8Panels *p, const Q8Input *x, const Qk
   }
 }
 
+#include "trellis_q8.h"
+
 /* What the sums of each row and unit start at: the zero point's share, made once for
  * all panels. starts[row - first][unit]. */
 QK_INLINE void fillStarts(const Q8 *q, const Q8Input *x, int64_t first, int64_t last,
@@ -399,6 +451,13 @@ QK_INLINE void q8Block(const Q8 *given, const uint8_t *matrix, const Q8Input *x,
 QK_INLINE void q8Product(const Q8 *q, const uint8_t *matrix, const Q8Input *x, const QkSink *sink,
                          int64_t begin, int64_t end, int64_t first, int64_t last) {
   int64_t stop = qkMin(end * 2, q->w.panels);
+  if (last - first > 4 && q->w.element == QK_TRELLIS) {
+    QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop; panel += 2) {
+      Q8Panels p = q8PanelsAt(q, matrix, panel);
+      trellisBlock(q, &p, x, sink, first, last);
+    }
+    return;
+  }
   if (last - first > 4) {
     q8Block(q, matrix, x, sink, begin * 2, stop, first, last);
     return;
@@ -406,6 +465,12 @@ QK_INLINE void q8Product(const Q8 *q, const uint8_t *matrix, const Q8Input *x, c
   QK_NOUNROLL for (int64_t panel = begin * 2; panel < stop;) {
     Q8Panels p = q8PanelsAt(q, matrix, panel);
     p.ahead = last - first == 1 ? Ahead : 2 * q->w.panelBytes;
+    /* Pairs of tcq panels share the work of finding columns. */
+    if (last - first == 1 && q->w.element == QK_TRELLIS) {
+      q8Rows(q, &p, x, sink, first, 0, 1, 2);
+      panel += 2;
+      continue;
+    }
     if (last - first == 1) {
       q8Rows(q, &p, x, sink, first, 0, 1, 1);
       panel += 1;

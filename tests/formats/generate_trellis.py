@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes tests/formats/golden/tcq*.txt: rows of random bits, and the values that they mean.
 
-An implementation of ir/codecs/Trellis.h's statement in exact rationals, rounded to f32 after each
-step. Needs the standard library alone. Golden files are frozen; their form is generate.py's.
+An implementation of ir/codecs/Trellis.h's statement in exact rationals, rounded to f32 once. Needs
+the standard library alone. Golden files are frozen; their form is generate.py's.
 """
 import pathlib
 import random
@@ -12,8 +12,7 @@ from fractions import Fraction
 
 HERE = pathlib.Path(__file__).parent / "golden"
 NAMES = ["2", "2_4", "2_5", "3", "3_44", "3_5", "4", "4_25", "4_31", "4_5", "5", "5_5", "6"]
-CUBIC = [Fraction(float.fromhex(c)) for c in
-         ("-0x1.870fd8p+0", "-0x1.c442dap-28", "-0x1.048064p-58", "-0x1.f68bf2p-91")]
+FACTOR = 2178900867
 
 
 def rounded(x):
@@ -30,15 +29,8 @@ def rounded(x):
 
 
 def value(state):
-    """trellisValue: (sign, magnitude with its own sign)."""
-    product = state * 40503 % 65536
-    signed = product - 65536 if product >= 32768 else product
-    f = struct.unpack("<I", struct.pack("<f", float(signed * 65536)))[0]
-    l = struct.unpack("<i", struct.pack("<I", f << 4 & 0xFFFFFFFF))[0]
-    p = CUBIC[3]
-    for c in reversed(CUBIC[:3]):
-        p = rounded(p * l + c)
-    return -float(p) if f >> 31 else float(p)
+    """trellisValue."""
+    return Fraction(sum((state * FACTOR % 2**32).to_bytes(4, "little")) - 510, 128)
 
 
 def decode(row, columns):
@@ -50,7 +42,7 @@ def decode(row, columns):
     for c in range(columns):
         end = 16 + ((c + 1) * step >> 16)
         state = bits >> (total - end) & 0xFFFF
-        out += struct.pack("<f", float(rounded(Fraction(scale) * Fraction(value(state)))))
+        out += struct.pack("<f", float(rounded(Fraction(scale) * value(state))))
     return out
 
 

@@ -207,11 +207,11 @@ static int64_t scaleSizeOf(int64_t scale) {
 
 /// The value of a state of tcq rows (ir/codecs/Trellis.h states it).
 static double trellisValue(uint32_t state) {
-  auto f = static_cast<float>(static_cast<int32_t>(state * 40503u << 16));
-  auto bits = std::bit_cast<uint32_t>(f);
-  auto l = static_cast<double>(static_cast<int32_t>(bits << 4));
-  double p = ((-0x1.f68bf2p-91 * l - 0x1.048064p-58) * l - 0x1.c442dap-28) * l - 0x1.870fd8p+0;
-  return bits >> 31 ? -p : p;
+  const uint32_t product = state * 2178900867u;
+  int sum = -510;
+  for (int shift = 0; shift < 32; shift += 8)
+    sum += static_cast<int>(product >> shift & 255);
+  return sum / 128.0;
 }
 
 void Matrix::fillTrellis(Random &random) {

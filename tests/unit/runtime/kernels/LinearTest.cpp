@@ -127,7 +127,11 @@ KERNEL_TEST(LinearQ8, MatchesTheSumInDouble) {
                         {40, 320, QK_MX8, 32, QK_SCALE_E8M0, 0, 128, 320},
                         {40, 512, QK_U4, 32, QK_SCALE_SUPER, 1, 0, 256},
                         {40, 768, QK_U6, 16, QK_SCALE_SUPER, 0, 32, 256},
-                        {40, 512, QK_U2, 16, QK_SCALE_SUPER, 1, 0, 512}};
+                        {40, 512, QK_U2, 16, QK_SCALE_SUPER, 1, 0, 512},
+                        {50, 576, QK_TRELLIS, 576, QK_SCALE_NONE, 0, 450, 576},
+                        {17, 99, QK_TRELLIS, 99, QK_SCALE_NONE, 0, 240, 99},
+                        {33, 320, QK_TRELLIS, 320, QK_SCALE_NONE, 0, 600, 32},
+                        {20, 608, QK_TRELLIS, 608, QK_SCALE_NONE, 0, 344, 256}};
   uint64_t seed = 1;
   for (const Case &c : cases)
     for (int64_t T : {1, 2, 3, 5, 7, 13, 20})
@@ -156,7 +160,10 @@ static const Case blockCases[] = {{50, 576, QK_U4, 32, QK_SCALE_F16, 0, 8, 32},
                                   {36, 608, QK_E2M1, 32, QK_SCALE_E8M0, 0, 0, 608},
                                   {20, 2112, QK_E2M1, 16, QK_SCALE_E4M3, 0, 0, 256},
                                   {20, 608, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 32},
-                                  {20, 2112, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 2112}};
+                                  {20, 2112, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 2112},
+                                  {36, 608, QK_TRELLIS, 608, QK_SCALE_NONE, 0, 450, 608},
+                                  {20, 613, QK_TRELLIS, 613, QK_SCALE_NONE, 0, 240, 32},
+                                  {33, 2112, QK_TRELLIS, 2112, QK_SCALE_NONE, 0, 431, 256}};
 
 KERNEL_TEST(LinearQ8, MatchesTheSumInDoubleInBlocksOfRows) {
   uint64_t seed = 100;

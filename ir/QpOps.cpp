@@ -60,6 +60,11 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError() << llvm::toString(id.takeError());
   if (auto bytes = qplan::rowBytes(*id, widthOf(getResult().getType())); !bytes)
     return emitOpError() << llvm::toString(bytes.takeError());
+  if (getThreshold() && (*id != qplan::FormatId::Int8Token ||
+                         !(getThreshold()->convertToDouble() > 0))) // [quantize-c3]
+    return emitOpError() << "a threshold must be above 0 and needs rows in int8_token, found "
+                         << getThreshold()->convertToDouble() << " and "
+                         << getResult().getType().getFormat();
   return success();
 }
 
@@ -101,6 +106,11 @@ LogicalResult FusedLinearOp::verify() {
                          << " and " << getBiases().size();
   if (getResidual() && count != 1) // [fused_linear-c2]
     return emitOpError() << "a residual needs exactly one weight, found " << count;
+  if (getOutliers() && (!isa<PackedType>(getInput().getType()) ||
+                        widthOf(getOutliers().getType()) !=
+                            widthOf(getInput().getType()))) // [fused_linear-c3]
+    return emitOpError() << "outliers come with a packed input of the same width, found "
+                         << getInput().getType() << " and " << getOutliers().getType();
   int64_t inputs = widthOf(getInput().getType());
   for (auto [weight, output] : llvm::zip(getWeights(), getOutputs()))
     if (failed(verifyMatrix(*this, weight.getType(), inputs, widthOf(output.getType()))))

@@ -75,12 +75,16 @@ def Qp_QuantizeOp : Qp_Op<"quantize", [Pure]> {
     The result's type names the format; codecs/ state the rounding exactly. For a
     weight, `method` says how scales are chosen (ir/weights/WeightRounding.h: `max`,
     `mse`, `imatrix(BLOB)`). For activations the scale is taken from each row or block when it arrives (dynamic), or is
-    `scale` when that is given (static).
+    `scale` when that is given (static). With `threshold`, columns in which a row of
+    the pass has a magnitude of at least that are given to `qp.outliers`: they are 0
+    here, and the scale of a row comes from its values below the threshold.
 
     [quantize-c1] operand and result have the same shape.
     [quantize-c2] the format exists and its blocks divide the columns.
+    [quantize-c3] a threshold is above 0 and goes with int8_token.
   }];
-  let arguments = (ins Qp_Weight:$input, OptionalAttr<StrAttr>:$method, OptionalAttr<F64Attr>:$scale);
+  let arguments = (ins Qp_Weight:$input, OptionalAttr<StrAttr>:$method, OptionalAttr<F64Attr>:$scale,
+                       OptionalAttr<F64Attr>:$threshold);
   let results = (outs Qp_PackedType:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
@@ -97,6 +101,20 @@ def Qp_DequantizeOp : Qp_Op<"dequantize", [Pure]> {
   let results = (outs F32Tensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
+}
+
+def Qp_OutliersOp : Qp_Op<"outliers", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "the columns in which a row of the pass reaches the threshold; 0 elsewhere";
+  let description = [{
+    The part of LLM.int8() that stays in floating point (Dettmers et al.,
+    arXiv:2208.07339, as bitsandbytes runs it): a column belongs here when any row that
+    is computed together with this one has a magnitude of at least `threshold` in it.
+    `qp.quantize` with the same threshold gives the rest; the sum of both is the input
+    of the linear.
+  }];
+  let arguments = (ins F32Tensor:$input, F64Attr:$threshold);
+  let results = (outs F32Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
 }
 
 def Qp_ObserveOp : Qp_Op<"observe"> {
@@ -179,19 +197,21 @@ def Qp_LinearOp : Qp_Op<"linear", [Pure]> {
 def Qp_FusedLinearOp : Qp_Op<"fused_linear", [Pure, AttrSizedOperandSegments]> {
   let summary = "several linears over one input, as row ranges of one stacked weight";
   let description = [{
-    Result i is `residual + scale * (input * transpose(weight_i) + bias_i)`. Every
-    weight has the same format; row range i of the stacked matrix belongs to
-    `sites[i]`. A packed input is multiplied in integers. Made by `qp-fuse`.
+    Result i is `residual + scale * ((input + outliers) * transpose(weight_i) +
+    bias_i)`. Every weight has the same format; row range i of the stacked matrix
+    belongs to `sites[i]`. A packed input is multiplied in integers, `outliers` (made
+    by `qp.outliers`) in f32. Made by `qp-fuse`.
 
     [fused_linear-c1] as many results and sites as weights; biases none or as many.
     [fused_linear-c2] a residual needs exactly one weight.
+    [fused_linear-c3] outliers come with a packed input of the same width.
   }];
   let arguments = (ins Qp_RowsOrPacked:$input, Variadic<Qp_Weight>:$weights, Variadic<Qp_Weight>:$biases,
-                       Optional<F32Tensor>:$residual, StrArrayAttr:$sites, DefaultValuedAttr<F64Attr, "1.0">:$scale);
+                       Optional<F32Tensor>:$residual, Optional<F32Tensor>:$outliers, StrArrayAttr:$sites, DefaultValuedAttr<F64Attr, "1.0">:$scale);
   let results = (outs Variadic<F32Tensor>:$outputs);
   let assemblyFormat = [{
-    $input `,` `[` $weights `]` (`bias` `[` $biases^ `]`)? (`residual` $residual^)? $sites attr-dict `:`
-    type($input) `,` `[` type($weights) `]` (`bias` `[` type($biases)^ `]`)? (`residual` type($residual)^)? `->` type($outputs)
+    $input `,` `[` $weights `]` (`bias` `[` $biases^ `]`)? (`residual` $residual^)? (`outliers` $outliers^)? $sites attr-dict `:`
+    type($input) `,` `[` type($weights) `]` (`bias` `[` type($biases)^ `]`)? (`residual` type($residual)^)? (`outliers` type($outliers)^)? `->` type($outputs)
   }];
   let hasVerifier = 1;
 }

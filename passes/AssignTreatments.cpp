@@ -209,6 +209,11 @@ struct AssignTreatmentsPass : qplan::impl::AssignTreatmentsBase<AssignTreatments
                           "rows are looked up; give it another method in a recipe",
                           site.name, methodName(treatment.method).str());
     }
+    if (treatment.method == Method::LlmInt8 && site.input() &&
+        treatment.activation != FormatId::Int8Token)
+      return usageError("site {}: llm_int8 takes outlier columns out of activations in int8 by "
+                        "token; write {}a8@llm_int8",
+                        site.name, info.name);
     if (auto bytes = rowBytes(treatment.weight, site.columns); !bytes)
       return usageError("site {}: {}", site.name, llvm::toString(bytes.takeError()));
     if (treatment.activation)

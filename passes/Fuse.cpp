@@ -43,6 +43,14 @@ bool hasWholeNumbers(const FormatInfo &weight) {
           weight.kind == ElementKind::IQ4 || weight.kind == ElementKind::Trellis);
 }
 
+/// The two parts of rows from which outlier columns were taken: rounded, and as they are.
+std::pair<Value, Value> splitUnder(Value value) {
+  auto sum = value.getDefiningOp<qp::AddOp>();
+  if (!sum || !sum.getRhs().getDefiningOp<qp::OutliersOp>())
+    return {};
+  return {sum.getLhs(), sum.getRhs()};
+}
+
 /// Whether weights in `weight` and rows in `rows` are multiplied in integers: both are
 /// whole numbers, and one group is a whole number of the other's.
 bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
@@ -65,8 +73,9 @@ bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
   // What is stored in its format already must not be rounded with another's values.
   bool bothRounded = bool(a.getWeights()[0].getDefiningOp<qp::QuantizeOp>()) ==
                      bool(b.getWeights()[0].getDefiningOp<qp::QuantizeOp>());
+  bool sameRest = a.getOutliers() == b.getOutliers();
   bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
-  return bothPacked && bothRounded && qp::formatNameOf(left) == qp::formatNameOf(right) &&
+  return sameRest && bothPacked && bothRounded && qp::formatNameOf(left) == qp::formatNameOf(right) &&
          method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty();
 }
 
@@ -101,13 +110,21 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       if (!linear)
         continue;
       auto [input, weight] = packedPair(linear.getInput(), linear.getWeight());
+      Value outliers;
+      if (auto [rows, rest] = splitUnder(linear.getInput()); rest) {
+        auto [packed, same] = packedPair(rows, linear.getWeight());
+        if (isa<qp::PackedType>(packed.getType())) {
+          input = packed;
+          outliers = rest;
+        }
+      }
       OpBuilder builder(linear);
       SmallVector<Value> biases;
       if (linear.getBias())
         biases.push_back(linear.getBias());
       auto fused = qp::FusedLinearOp::create(
           builder, linear.getLoc(), TypeRange{linear.getType()}, input, ValueRange{weight}, biases,
-          Value(), builder.getStrArrayAttr({linear.getSite()}), builder.getF64FloatAttr(1.0));
+          Value(), outliers, builder.getStrArrayAttr({linear.getSite()}), builder.getF64FloatAttr(1.0));
       linear.replaceAllUsesWith(fused.getOutputs()[0]);
       linear.erase();
     }
@@ -182,7 +199,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
     OpBuilder builder(first);
     auto fused = qp::FusedLinearOp::create(
         builder, builder.getFusedLoc(locations), types, input, weights, biases,
-        Value(), builder.getStrArrayAttr(sites), builder.getF64FloatAttr(1.0));
+        Value(), first.getOutliers(), builder.getStrArrayAttr(sites), builder.getF64FloatAttr(1.0));
     for (auto [part, output] : llvm::zip(parts, fused.getOutputs())) {
       part.getOutputs()[0].replaceAllUsesWith(output);
       part.erase();
@@ -210,7 +227,8 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       OpBuilder builder(add);
       auto fused = qp::FusedLinearOp::create(
           builder, linear.getLoc(), TypeRange{add.getType()}, linear.getInput(),
-          linear.getWeights(), linear.getBiases(), add.getLhs(), linear.getSites(),
+          linear.getWeights(), linear.getBiases(), add.getLhs(), linear.getOutliers(),
+          linear.getSites(),
           add.getScaleAttr());
       add.replaceAllUsesWith(fused.getOutputs()[0]);
       add.erase();
@@ -225,6 +243,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       Operation *producer = quantize.getInput().getDefiningOp();
       if (!isa_and_nonnull<qp::RmsNormOp, qp::GatedOp>(producer) ||
           !quantize.getInput().hasOneUse() || quantize.getScaleAttr() ||
+          quantize.getThresholdAttr() ||
           !formatInfo(formatOf(quantize.getType())).isInteger())
         continue;
       if (auto norm = dyn_cast<qp::RmsNormOp>(producer); norm && norm.getGroups() != 1)
@@ -249,7 +268,8 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
 
   void eraseDead(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (op.use_empty() && isa<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp>(op))
+      if (op.use_empty() &&
+          isa<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp, qp::OutliersOp, qp::AddOp>(op))
         op.erase();
   }
 };

@@ -180,7 +180,7 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       auto shape = qp::shapeOf(operand.getType());
       auto packed = qp::PackedType::get(&getContext(), shape, wanted);
       Value q = qp::QuantizeOp::create(builder, weight.getLoc(), packed, operand, method,
-                                       FloatAttr());
+                                       FloatAttr(), FloatAttr());
       done = qp::DequantizeOp::create(builder, weight.getLoc(),
                                       RankedTensorType::get(shape, builder.getF32Type()), q);
       ++weights;
@@ -203,15 +203,25 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
         return value.takeError();
       scale = builder.getF64FloatAttr(*value);
     }
+    FloatAttr threshold;
+    if (treatment.method == Method::LlmInt8)
+      threshold = builder.getF64FloatAttr(treatment.parameter("threshold"));
     Value input = site.input();
+    auto orNone = [&](FloatAttr value) { return value ? Attribute(value) : builder.getUnitAttr(); };
     Attribute tag = builder.getArrayAttr(
-        {builder.getStringAttr(info.name), scale ? Attribute(scale) : builder.getUnitAttr()});
+        {builder.getStringAttr(info.name), orNone(scale), orNone(threshold)});
     Value &done = quantized[{input, tag}];
     if (!done) {
       auto type = cast<RankedTensorType>(input.getType());
       auto packed = qp::PackedType::get(&getContext(), type.getShape(), info.name);
-      Value q = qp::QuantizeOp::create(builder, input.getLoc(), packed, input, StringAttr(), scale);
+      Value q = qp::QuantizeOp::create(builder, input.getLoc(), packed, input, StringAttr(), scale,
+                                       threshold);
       done = qp::DequantizeOp::create(builder, input.getLoc(), type, q);
+      if (threshold) {
+        Value rest = qp::OutliersOp::create(builder, input.getLoc(), input, threshold);
+        done = qp::AddOp::create(builder, input.getLoc(), type, done, rest,
+                                 builder.getF64FloatAttr(1.0));
+      }
       ++activations;
     }
     site.op->setOperand(0, done);

@@ -109,7 +109,7 @@ LogicalResult PlanLowering::lowerNorm(qp::LayerNormOp op) {
 
 LogicalResult PlanLowering::lowerLinear(qp::LinearOp op) {
   LinearParts parts{op, op.getInput(), {op.getWeight()}, {}, {op.getResult()},
-                    Value(), {op.getSite().str()}, 1.0};
+                    Value(), Value(), {op.getSite().str()}, 1.0};
   if (op.getBias())
     parts.biases.push_back(op.getBias());
   return launchLinear(parts);
@@ -122,6 +122,7 @@ LogicalResult PlanLowering::lowerLinear(qp::FusedLinearOp op) {
                     llvm::to_vector(op.getBiases()),
                     SmallVector<Value>(op.getOutputs()),
                     op.getResidual(),
+                    op.getOutliers(),
                     {},
                     op.getScale().convertToDouble()};
   for (Attribute site : op.getSites())
@@ -140,7 +141,7 @@ LogicalResult PlanLowering::lowerLinear(qp::FusedLinearOp op) {
     return launchLinear(parts);
   for (size_t i = 0; i < parts.outputs.size(); ++i) {
     LinearParts one{op, parts.input, {parts.weights[i]}, {}, {parts.outputs[i]},
-                    parts.residual, {parts.sites[i]}, parts.scale};
+                    parts.residual, parts.outliers, {parts.sites[i]}, parts.scale};
     if (!parts.biases.empty())
       one.biases.push_back(parts.biases[i]);
     if (failed(launchLinear(one)))
@@ -248,6 +249,8 @@ LogicalResult PlanLowering::launchLinear(const LinearParts &parts) {
     writer->launch("linear_f32", {in.buffer, out.buffer, residualBuffer}, weights, params, reads,
                    writes, loc, siteAttr);
   }
+  if (parts.outliers && failed(addOutliers(parts, matrix, out)))
+    return failure();
   int64_t column = out.column;
   for (Value output : parts.outputs) {
     Place place = out;
@@ -255,6 +258,51 @@ LogicalResult PlanLowering::launchLinear(const LinearParts &parts) {
     places[output] = place;
     column += qp::widthOf(output.getType());
   }
+  return success();
+}
+
+/// Adds the product of the outlier columns to what the linear wrote to `out`.
+LogicalResult PlanLowering::addOutliers(const LinearParts &parts, const StoredMatrix &matrix,
+                                        Place out) {
+  auto outliers = parts.outliers.getDefiningOp<qp::OutliersOp>();
+  if (!outliers)
+    return parts.op->emitOpError("takes outliers from qp.outliers alone");
+  auto mask = outlierMask(outliers.getInput(), outliers.getThreshold().convertToDouble());
+  if (failed(mask))
+    return failure();
+  Place in = placeOf(outliers.getInput());
+  SmallVector<Param> params = matrixParams(matrix);
+  llvm::append_values(params, writer->whole("ldi", in.stride), writer->whole("ldo", out.stride),
+                      writer->whole("outColumn", out.column), writer->real("alpha", parts.scale),
+                      writer->whole("rows", in.rows), writer->whole("toLogits", out.logits));
+  SmallVector<int64_t> reads = {0, 1, 2}, writes;
+  if (!out.logits)
+    writes.push_back(2);
+  writer->launch("linear_outliers", {in.buffer, *mask, out.buffer}, {matrix.symbol}, params, reads,
+                 writes, parts.op->getLoc());
+  return success();
+}
+
+LogicalResult PlanLowering::lowerOutliers(qp::OutliersOp op) {
+  // Fused linears read the columns themselves.
+  if (llvm::all_of(op->getUsers(), llvm::IsaPred<qp::FusedLinearOp>))
+    return success();
+  return splitOutliers(op.getInput(), op.getThreshold().convertToDouble(), 1, op.getResult());
+}
+
+/// The part of `input` that qp.outliers (kind 1) or a rounding with threshold (kind 0) gives.
+LogicalResult PlanLowering::splitOutliers(Value input, double threshold, int64_t kind,
+                                          Value result) {
+  auto in = wholeRows(input);
+  auto mask = outlierMask(input, threshold);
+  if (failed(in) || failed(mask))
+    return failure();
+  Place out = placeFor(result, in->rows);
+  writer->launch("split_outliers", {in->buffer, *mask, out.buffer}, {},
+                 {writer->whole("K", in->stride), writer->whole("kind", kind),
+                  writer->real("threshold", threshold), writer->whole("rows", in->rows)},
+                 {0, 1}, {2}, result.getLoc());
+  places[result] = out;
   return success();
 }
 
@@ -467,6 +515,9 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
   // A weight is read by what uses it; only rows are rounded at run time.
   if (!quantize || !places.contains(quantize.getInput()))
     return success();
+  if (quantize.getThreshold())
+    return splitOutliers(quantize.getInput(), quantize.getThreshold()->convertToDouble(), 0,
+                         op.getResult());
   auto in = wholeRows(quantize.getInput());
   if (failed(in))
     return failure();

@@ -80,6 +80,7 @@ LogicalResult PlanLowering::lower(Operation *op) {
       .Case<qp::SelectRowsOp>([&](auto o) { return lowerSelect(o); })
       .Case<qp::RouteOp>([&](auto o) { return lowerRoute(o); })
       .Case<qp::CombineOp>([&](auto o) { return lowerCombine(o); })
+      .Case<qp::OutliersOp>([&](auto o) { return lowerOutliers(o); })
       .Case<qp::ObserveOp>([&](auto o) { return lowerObserve(o); })
       .Case<qp::DequantizeOp>([&](auto o) { return lowerFakeQuant(o); })
       // Weights and quantized values are made where they are read.
@@ -171,6 +172,9 @@ FailureOr<Place> PlanLowering::wholeRows(Value value) {
 
 bool PlanLowering::diesAt(Value value, Operation *op) {
   return llvm::all_of(value.getUsers(), [&](Operation *user) {
+    // A linear reads outliers where their input lies.
+    if (auto outliers = dyn_cast<qp::OutliersOp>(user); outliers && user != op)
+      return user->isBeforeInBlock(op) && diesAt(outliers.getResult(), op);
     return user == op || user->isBeforeInBlock(op);
   });
 }
@@ -229,6 +233,20 @@ FailureOr<PackedPlace> PlanLowering::packedRows(Value value, int64_t weightGroup
   if (input.column != 0)
     return emitError(value.getLoc()) << "rows to quantize must start at the first column";
   PackedPlace place = packedBuffers(value.getType(), sumGroup, input.rows);
+  if (quantize.getThreshold()) {
+    double threshold = quantize.getThreshold()->convertToDouble();
+    auto mask = outlierMask(quantize.getInput(), threshold);
+    if (failed(mask))
+      return failure();
+    writer->launch("quantize_outliers",
+                   {input.buffer, *mask, place.codes, place.scales, place.sums}, {},
+                   {writer->whole("K", columns), writer->whole("ld", input.stride),
+                    writer->whole("sumGroup", place.sumGroup),
+                    writer->real("threshold", threshold), writer->whole("rows", place.rows)},
+                   {0, 1}, {2, 3, 4}, value.getLoc());
+    packed[{value, sumGroup}] = place;
+    return place;
+  }
   writer->launch("quantize_q8", {input.buffer, place.codes, place.scales, place.sums},
                  {writer->constant({1.0}, value.getLoc())},
                  {writer->whole("K", columns), writer->whole("ld", input.stride),
@@ -240,6 +258,22 @@ FailureOr<PackedPlace> PlanLowering::packedRows(Value value, int64_t weightGroup
                  {0}, {1, 2, 3}, value.getLoc());
   packed[{value, sumGroup}] = place;
   return place;
+}
+
+FailureOr<std::string> PlanLowering::outlierMask(Value value, double threshold) {
+  Place in = placeOf(value);
+  if (in.column != 0)
+    return emitError(value.getLoc()) << "rows with outliers must start at the first column";
+  std::string &mask = outlierMasks[{value, writer->ops().getF64FloatAttr(threshold)}];
+  if (!mask.empty())
+    return mask;
+  int64_t columns = qp::widthOf(value.getType());
+  mask = writer->buffer(0, columns * 4);
+  writer->launch("outlier_mask", {in.buffer, mask}, {},
+                 {writer->whole("K", columns), writer->whole("ld", in.stride),
+                  writer->real("threshold", threshold), writer->whole("rows", in.rows)},
+                 {0}, {1}, value.getLoc());
+  return mask;
 }
 
 //===----------------------------------------------------------------------===//

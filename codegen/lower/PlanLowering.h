@@ -61,6 +61,8 @@ private:
   /// Whole-width rows, as kernels without a column parameter need them.
   mlir::FailureOr<Place> wholeRows(mlir::Value value);
   PackedPlace packedBuffers(mlir::Type packed, int64_t sumGroup, int64_t rows);
+  /// The mask of the columns in which rows of `value` reach `threshold`: f32 [width].
+  mlir::FailureOr<std::string> outlierMask(mlir::Value value, double threshold);
   /// The quantized rows of `value` with sums over `sumGroup` columns.
   mlir::FailureOr<PackedPlace> packedRows(mlir::Value value, int64_t weightGroup);
 
@@ -81,7 +83,7 @@ private:
     mlir::Operation *op;
     mlir::Value input;
     llvm::SmallVector<mlir::Value> weights, biases, outputs;
-    mlir::Value residual;
+    mlir::Value residual, outliers;
     llvm::SmallVector<std::string> sites;
     double scale;
   };
@@ -97,6 +99,10 @@ private:
   mlir::LogicalResult lowerRoute(qp::RouteOp op);
   mlir::LogicalResult lowerCombine(qp::CombineOp op);
   mlir::LogicalResult lowerFakeQuant(qp::DequantizeOp op);
+  mlir::LogicalResult lowerOutliers(qp::OutliersOp op);
+  mlir::LogicalResult splitOutliers(mlir::Value input, double threshold, int64_t kind,
+                                    mlir::Value result);
+  mlir::LogicalResult addOutliers(const LinearParts &parts, const StoredMatrix &matrix, Place out);
   mlir::LogicalResult lowerObserve(qp::ObserveOp op);
 
   llvm::SmallVector<Param> matrixParams(const StoredMatrix &matrix);
@@ -119,6 +125,7 @@ private:
   unsigned sharedSets = 0;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, PackedPlace> packed;
   llvm::DenseMap<mlir::Attribute, std::string> ropeTables;
+  llvm::DenseMap<std::pair<mlir::Value, mlir::Attribute>, std::string> outlierMasks;
   struct Routing {
     std::string offsets, list;
     int64_t experts, slots;

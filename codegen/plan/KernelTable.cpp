@@ -27,7 +27,7 @@ constexpr Row rows[] = {
 };
 
 bool isFloat(llvm::StringRef kernel, llvm::StringRef name) {
-  if (llvm::is_contained({"eps", "weightOffset", "alpha", "multiplier", "staticScale", "softcap",
+  if (llvm::is_contained({"eps", "weightOffset", "alpha", "multiplier", "staticScale", "softcap", "threshold",
                           "value"}, name))
     return true;
   // In the linears `scale` is the type of the weights' scales, an enumeration.

@@ -54,8 +54,8 @@ llvm::Expected<EvalRows> Evaluator::run(func::FuncOp function) {
 
 llvm::Error Evaluator::dispatch(Operation *op) {
   return llvm::TypeSwitch<Operation *, llvm::Error>(op)
-      .Case<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp, qp::ObserveOp, qp::EmbeddingOp,
-            qp::PositionEmbeddingOp, qp::RmsNormOp, qp::LayerNormOp, qp::LinearOp,
+      .Case<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp, qp::OutliersOp, qp::ObserveOp,
+            qp::EmbeddingOp, qp::PositionEmbeddingOp, qp::RmsNormOp, qp::LayerNormOp, qp::LinearOp,
             qp::FusedLinearOp, qp::RopeOp, qp::AttentionOp, qp::AddOp, qp::PointwiseOp, qp::GatedOp,
             qp::ScaleOp, qp::SoftcapOp, qp::ScaleColumnsOp, qp::SelectRowsOp, qp::RouteOp,
             qp::ExpertLinearOp, qp::CombineOp>([&](auto o) { return eval(o); })
@@ -140,6 +140,15 @@ llvm::Error Evaluator::eval(qp::WeightOp op) {
   return llvm::Error::success();
 }
 
+/// Columns in which some row has a magnitude of at least `threshold`; none where that is 0.
+static std::vector<bool> outlierColumns(const EvalRows &rows, float threshold) {
+  std::vector<bool> outliers(size_t(rows.columns), false);
+  for (size_t i = 0; i < rows.values.size(); ++i)
+    if (threshold > 0 && std::abs(rows.values[i]) >= threshold)
+      outliers[i % outliers.size()] = true;
+  return outliers;
+}
+
 llvm::Error Evaluator::eval(qp::QuantizeOp op) {
   int64_t columns = qp::widthOf(op.getInput().getType());
   auto rounding = parseRounding(op.getMethod().value_or("max"), columns, weights.blobs());
@@ -150,12 +159,29 @@ llvm::Error Evaluator::eval(qp::QuantizeOp op) {
     scale = op.getScale()->convertToDouble();
   FormatId format = llvm::cantFail(parseFormat(op.getType().getFormat()));
   bool isWeight = !ShapedType::isDynamic(qp::shapeOf(op.getType())[0]);
-  auto stored = rounded(op, in(op.getInput()), format,
-                        *rounding, scale, isWeight);
+  Rows rows = in(op.getInput());
+  float threshold = op.getThreshold() ? float(op.getThreshold()->convertToDouble()) : 0;
+  std::vector<bool> outliers = outlierColumns(rows, threshold);
+  for (float &value : rows.values)
+    if (threshold > 0 && std::abs(value) >= threshold)
+      value = 0; // no part of its row's scale
+  auto stored = rounded(op, rows, format, *rounding, scale, isWeight);
   if (!stored)
     return stored.takeError();
+  for (size_t i = 0; i < stored->values.size(); ++i)
+    if (outliers[i % outliers.size()])
+      stored->values[i] = 0;
   values[op.getResult()] = std::make_shared<const Rows>(std::move(*stored));
   return llvm::Error::success();
+}
+
+llvm::Error Evaluator::eval(qp::OutliersOp op) {
+  Rows rows = in(op.getInput());
+  std::vector<bool> outliers = outlierColumns(rows, float(op.getThreshold().convertToDouble()));
+  for (size_t i = 0; i < rows.values.size(); ++i)
+    if (!outliers[i % outliers.size()])
+      rows.values[i] = 0;
+  return define(op, op.getResult(), std::move(rows));
 }
 
 llvm::Error Evaluator::eval(qp::DequantizeOp op) { return alias(op.getResult(), op.getInput()); }

@@ -181,9 +181,14 @@ llvm::Error Evaluator::eval(qp::LinearOp op) {
   return define(op, op.getResult(), affine(in(op.getInput()), in(op.getWeight()), bias));
 }
 
-/// y_i = residual + scale * (x * transpose(w_i) + bias_i).
+/// y_i = residual + scale * ((x + outliers) * transpose(w_i) + bias_i).
 llvm::Error Evaluator::eval(qp::FusedLinearOp op) {
   const Rows *residual = op.getResidual() ? &in(op.getResidual()) : nullptr;
+  Rows input = in(op.getInput());
+  // In each column one of the two is 0: the sum is exact.
+  if (op.getOutliers())
+    for (size_t i = 0; i < input.values.size(); ++i)
+      input.values[i] += in(op.getOutliers()).values[i];
   for (size_t i = 0; i < op.getWeights().size(); ++i) {
     const Rows *bias = op.getBiases().empty() ? nullptr : &in(op.getBiases()[i]);
     if (residual)
@@ -191,7 +196,7 @@ llvm::Error Evaluator::eval(qp::FusedLinearOp op) {
                               qp::widthOf(op.getOutputs()[i].getType()), residual->columns))
         return error;
     if (auto error = define(op, op.getOutputs()[i],
-                            affine(in(op.getInput()), in(op.getWeights()[i]), bias, residual,
+                            affine(input, in(op.getWeights()[i]), bias, residual,
                                    op.getScale().convertToDouble())))
       return error;
   }

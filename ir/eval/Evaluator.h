@@ -38,6 +38,7 @@ private:
   llvm::Error eval(qp::WeightOp op);
   llvm::Error eval(qp::QuantizeOp op);
   llvm::Error eval(qp::DequantizeOp op);
+  llvm::Error eval(qp::OutliersOp op);
   llvm::Error eval(qp::ObserveOp op);
   llvm::Error eval(qp::EmbeddingOp op);
   llvm::Error eval(qp::PositionEmbeddingOp op);

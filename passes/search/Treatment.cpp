@@ -54,6 +54,7 @@ const std::vector<MethodRow> &methods() {
         {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true}}},
       {Method::Awq, "awq", {{"clip", 0, 0, 1, true}}},
       {Method::AwqClip, "awq_clip", {}},
+      {Method::LlmInt8, "llm_int8", {{"threshold", 6.0, 1e-3, 1e6}}},
   };
   return rows;
 }
@@ -86,6 +87,9 @@ struct AliasRow {
 };
 constexpr AliasRow aliases[] = {{"w4", "int4_g128"}, {"w8", "int8"}, {"fp8", "fp8_e4m3"}};
 
+/// A weight, its activations and a method under one name.
+constexpr AliasRow wholeAliases[] = {{"llm_int8", "int8a8@llm_int8"}};
+
 const MethodRow &methodRow(Method method) { return methods()[static_cast<size_t>(method)]; }
 
 const ParameterRow *findParameter(const MethodRow &row, llvm::StringRef name) {
@@ -103,6 +107,8 @@ std::vector<std::string> weightNames() {
     if (info.isWeight)
       names.emplace_back(info.name);
   for (const AliasRow &row : aliases)
+    names.emplace_back(row.alias);
+  for (const AliasRow &row : wholeAliases)
     names.emplace_back(row.alias);
   return names;
 }
@@ -338,6 +344,9 @@ llvm::Expected<Treatment> parseTreatment(llvm::StringRef text) {
   llvm::StringRef parameters, method;
   bool hasParameters = rest.contains('{'), hasMethod;
   std::tie(rest, parameters) = rest.split('{');
+  for (const AliasRow &row : wholeAliases)
+    if (rest == row.alias)
+      rest = row.format;
   hasMethod = rest.contains('@');
   std::tie(rest, method) = rest.split('@');
   auto weight = splitWeight(rest, whole);

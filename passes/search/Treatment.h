@@ -39,6 +39,7 @@ enum class Method {
   Awq,         ///< factors for input columns that make the rounding error of the outputs small
                ///< (passes/moments/FactorSearch.h); `clip`: ranges of groups too
   AwqClip,     ///< ranges of groups that make the error of the outputs small
+  LlmInt8,     ///< columns in which activations reach `threshold` stay in floating point
 };
 
 /// Which magnitude the largest code of a static activation scale stands for
@@ -65,12 +66,12 @@ struct Treatment {
 };
 
 /// Parses the text form. Aliases: `w4` = `int4_g128`, `w8` = `int8`, `fp8` =
-/// `fp8_e4m3`, so that `w4a8` = `int4_g128a8`. Activations: `a8` int8_token, `a8b32`
-/// int8_b32, `a8b256` int8_b256, `a8s` int8_tensor, `afp8` fp8_e4m3_token, `afp8s`
-/// fp8_e4m3_tensor, `a16` none. Without aACT activations are not quantized, except
-/// that GGUF's integer types take the block format that their own engine computes
-/// with (`q4_Ka16` refuses it). Errors (wrong usage) say what was found, the known
-/// names, and the nearest one.
+/// `fp8_e4m3`, so that `w4a8` = `int4_g128a8`; `llm_int8` alone is `int8a8@llm_int8`.
+/// Activations: `a8` int8_token, `a8b32` int8_b32, `a8b256` int8_b256, `a8s`
+/// int8_tensor, `afp8` fp8_e4m3_token, `afp8s` fp8_e4m3_tensor, `a16` none. Without
+/// aACT activations are not quantized, except that GGUF's integer types take the block
+/// format that their own engine computes with (`q4_Ka16` refuses it). Errors (wrong
+/// usage) say what was found, the known names, and the nearest one.
 llvm::Expected<Treatment> parseTreatment(llvm::StringRef text);
 
 /// Parses a comma-separated list; commas inside braces belong to a treatment. An

@@ -18,6 +18,24 @@ func.func @quantize_blocks(%w: tensor<8x40xf32>) {
 
 // -----
 
+// [quantize-c3]
+func.func @quantize_threshold(%x: tensor<?x64xf32>) {
+  // expected-error @+1 {{a threshold must be above 0 and needs rows in int8_token, found 6.000000e+00 and int8_b32}}
+  %q = qp.quantize %x {threshold = 6.0 : f64} : tensor<?x64xf32> -> !qp.packed<?x64, int8_b32>
+  return
+}
+
+// -----
+
+// [fused_linear-c3]
+func.func @fused_outliers(%x: tensor<?x64xf32>, %w: tensor<8x64xf32>) {
+  // expected-error @+1 {{outliers come with a packed input of the same width}}
+  %y = qp.fused_linear %x, [%w] outliers %x ["s"] : tensor<?x64xf32>, [tensor<8x64xf32>] outliers tensor<?x64xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
 // [dequantize-c1]
 func.func @dequantize_shape(%w: !qp.packed<8x64, int8>) {
   // expected-error @+1 {{operand and result must have the same shape, found '!qp.packed<8x64, int8>' and 'tensor<8x32xf32>'}}

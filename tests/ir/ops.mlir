@@ -22,6 +22,10 @@ func.func @rows(%ids: tensor<?xi32>, %v: tensor<64xf32>, %t: tensor<96x64xf16>) 
   %p = qp.position_embedding %x, %t {offset = 2 : i64} : tensor<?x64xf32>, tensor<96x64xf16>
   // CHECK: qp.observe %[[P]], "layers.0.attn.q" : tensor<?x64xf32>
   qp.observe %p, "layers.0.attn.q" : tensor<?x64xf32>
+  // CHECK: qp.outliers %[[P]] {threshold = 6.000000e+00 : f64} : tensor<?x64xf32>
+  %outliers = qp.outliers %p {threshold = 6.0 : f64} : tensor<?x64xf32>
+  // CHECK: qp.quantize %[[P]] {threshold = 6.000000e+00 : f64} : tensor<?x64xf32> -> <?x64, int8_token>
+  %inliers = qp.quantize %p {threshold = 6.0 : f64} : tensor<?x64xf32> -> !qp.packed<?x64, int8_token>
   // CHECK: %[[N:.+]] = qp.rms_norm %[[P]], %[[V]] {epsilon = 1.000000e-05 : f64} : tensor<?x64xf32>, tensor<64xf32> -> tensor<?x64xf32>
   %n = qp.rms_norm %p, %v {epsilon = 1.0e-5 : f64} : tensor<?x64xf32>, tensor<64xf32> -> tensor<?x64xf32>
   // CHECK: qp.rms_norm %[[N]], %[[V]] {epsilon = {{.*}}, gamma_offset = {{.*}}} : {{.*}} -> !qp.packed<?x64, int8_token>

@@ -26,6 +26,30 @@ func.func @stacks(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
 
 // -----
 
+// Outlier columns go with the codes into one stacked linear, and through a residual sum.
+// CHECK-LABEL: func.func @outliers(
+// CHECK-SAME: %[[X:.+]]: tensor<?x64xf32>
+func.func @outliers(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  // CHECK: %[[XQ:.+]] = qp.quantize %[[X]] {threshold
+  // CHECK-NOT: qp.dequantize
+  // CHECK: %[[O:.+]] = qp.outliers %[[X]]
+  // CHECK-NOT: qp.add
+  // CHECK: qp.fused_linear %[[XQ]], [%{{.+}}] residual %[[X]] outliers %[[O]] ["q"]
+  // CHECK-NOT: qp.add
+  %xq = qp.quantize %x {threshold = 6.0 : f64} : tensor<?x64xf32> -> !qp.packed<?x64, int8_token>
+  %xd = qp.dequantize %xq : !qp.packed<?x64, int8_token> -> tensor<?x64xf32>
+  %o = qp.outliers %x {threshold = 6.0 : f64} : tensor<?x64xf32>
+  %s = qp.add %xd, %o : tensor<?x64xf32>
+  %a = qp.weight "a" : tensor<64x64xf32>
+  %aq = qp.quantize %a : tensor<64x64xf32> -> !qp.packed<64x64, int8>
+  %ad = qp.dequantize %aq : !qp.packed<64x64, int8> -> tensor<64x64xf32>
+  %0 = qp.linear %s, %ad {site = "q"} : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+  %y = qp.add %x, %0 : tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
+
+// -----
+
 // Other formats, other methods, and biases on one side only keep linears apart.
 // CHECK-LABEL: func.func @differs(
 func.func @differs(%x: tensor<?x64xf32>, %v: tensor<8xf32>) {

@@ -55,6 +55,22 @@ func.func @stored(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
 
 // -----
 
+// LLM.int8(): columns of large activations are no part of what is rounded.
+// CHECK-LABEL: func.func @outliers(
+// CHECK-SAME: %[[X:.+]]: tensor<?x64xf32>
+func.func @outliers(%x: tensor<?x64xf32>) -> tensor<?x8xf32> {
+  // CHECK: %[[Q:.+]] = qp.quantize %[[X]] {threshold = 5.000000e+00 : f64} : tensor<?x64xf32> -> <?x64, int8_token>
+  // CHECK: %[[D:.+]] = qp.dequantize %[[Q]]
+  // CHECK: %[[O:.+]] = qp.outliers %[[X]] {threshold = 5.000000e+00 : f64}
+  // CHECK: %[[S:.+]] = qp.add %[[D]], %[[O]]
+  // CHECK: qp.linear %[[S]],
+  %w = qp.weight "w" : tensor<8x64xf32>
+  %0 = qp.linear %x, %w {site = "s", qp.treatment = "int8a8@llm_int8{threshold=5}"} : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
 // One table, read as rows and multiplied: stored once.
 // CHECK-LABEL: func.func @tied(
 // CHECK-SAME: %[[IDS:.+]]: tensor<?xi32>

@@ -66,6 +66,26 @@ TEST_F(EvalOps, EmbeddingTakesRowsOfEverySequence) {
             Floats({5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}));
 }
 
+TEST_F(EvalOps, OutlierColumnsAreThoseOfAnyRow) {
+  std::string table = rows({1, 8, 0.5, 2, -1, 1, 0.25, -0.5});
+  std::string split = table + "%o = qp.outliers %x {threshold = 6.0 : f64} : tensor<?x4xf32>\n";
+  EXPECT_EQ(values(split + "return %o : tensor<?x4xf32>\n", {{0, 1}}),
+            Floats({0, 8, 0, 0, 0, 1, 0, 0}));
+  EXPECT_EQ(values(split + "return %o : tensor<?x4xf32>\n", {{1}}), Floats({0, 0, 0, 0}));
+  // The scale of a row comes from what is below the threshold: 2, and 1 in an outlier column.
+  Floats found = values(table +
+                            "%q = qp.quantize %x {threshold = 6.0 : f64} : tensor<?x4xf32> -> "
+                            "!qp.packed<?x4, int8_token>\n"
+                            "%y = qp.dequantize %q : !qp.packed<?x4, int8_token> -> "
+                            "tensor<?x4xf32>\n" +
+                            returnY,
+                        {{0, 1}});
+  Floats codes = {64, 0, 32, 127, -127, 0, 32, -64};
+  ASSERT_EQ(found.size(), codes.size());
+  for (size_t i = 0; i < codes.size(); ++i)
+    EXPECT_EQ(found[i], codes[i] * ((i < 4 ? 2.0f : 1.0f) / 127.0f)) << i;
+}
+
 TEST_F(EvalOps, PositionsStartAnewInEachSequence) {
   std::string body = rows({0, 0, 0, 0}) +
                      weight("p", {3, 4}, {9, 9, 9, 9, 1, 1, 1, 1, 2, 2, 2, 2}) +

@@ -48,6 +48,9 @@ TEST(Treatment, ResolvesAliases) {
   EXPECT_EQ(canonical("w4a16"), "int4_g128");
   EXPECT_EQ(canonical("w8a8@smoothquant"), "int8a8@smoothquant");
   EXPECT_EQ(canonical("fp8"), "fp8_e4m3");
+  EXPECT_EQ(canonical("llm_int8"), "int8a8@llm_int8");
+  EXPECT_EQ(canonical("llm_int8{threshold=6}"), "int8a8@llm_int8");
+  EXPECT_EQ(canonical("llm_int8{threshold=4}"), "int8a8@llm_int8{threshold=4}");
   EXPECT_EQ(canonical("fp8afp8"), "fp8_e4m3afp8");
 }
 

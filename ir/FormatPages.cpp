@@ -104,6 +104,9 @@ std::string scaleText(const FormatInfo &info) {
   if (info.scale == ScaleType::None)
     return *side ? side : "none";
   std::string text = scaleName(info.scale);
+  if (info.family == CodecFamily::Sparse)
+    return text + (info.groupColumns ? fmt::format(" for {} columns", info.groupColumns)
+                                     : std::string(" a row"));
   if (info.blockColumns == 0)
     return text + " a row";
   text += fmt::format(" a block of {}", info.blockColumns);

@@ -90,6 +90,12 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
     return inputError("{} has blocks of {} columns, and {} columns are not a multiple of that; "
                       "choose a format with smaller or short blocks, e.g. int8 or int4_g32",
                       info.name, block, columns);
+  if (info.family == CodecFamily::Sparse) {
+    llvm::Expected<uint64_t> kept = rowBytes(info.inner, columns / 2);
+    if (!kept)
+      return kept.takeError();
+    return *kept + (uint64_t(columns) / 4 + 1) / 2; // four bits for four columns
+  }
   const uint64_t blocks = (columns + block - 1) / block;
   if (info.blockBytes)
     return blocks * info.blockBytes;

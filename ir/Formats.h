@@ -27,7 +27,7 @@ struct FormatIds {
 using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
-enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis, Choice };
+enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis, Choice, Sparse };
 /// What a stored code is: a float, an integer, a float of 8 bits or less (ExMy: x exponent and y
 /// mantissa bits), an index into a table of 16 numbers,
 /// or a state of the trellis code. ir/codecs/Elements.h has the numbers.
@@ -105,6 +105,7 @@ struct FormatInfo {
   const char *modelopt;          ///< ModelOpt quant_algo; "": none
   uint16_t modeloptMilliBits;    ///< what ModelOpt's budget charges; 0: the stored size
   FormatId activation;           ///< activations it runs with when none is named; F32: unquantized
+  FormatId inner;                ///< of CodecFamily::Sparse: what the kept half of a row is stored in
   bool isWeight, isActivation, isKv; ///< what may be stored in it
   uint32_t toleranceE5; ///< rms error / rms on normal data in 1e-5; 0: there is no encoder
 

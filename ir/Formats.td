@@ -65,6 +65,7 @@ class Format<int number, string enumerator, string spelling, Element element> {
   string modelopt = "";                 // quant_algo of ModelOpt
   bits<16> modeloptMilliBits = 0;       // what ModelOpt's budget charges; 0: stored size
   string activation = "FormatId::F32";    // activations it is run with when none is named
+  string inner = "FormatId::F32";         // sparse formats: that of the values that are kept
   bit isWeight = 1;
   bit isActivation = 0;
   bit isKv = 0;
@@ -542,6 +543,36 @@ def LlmFp4Format : RowFp4<120, "LlmFp4", "llm_fp4", ElementE2M1> {
 }
 
 //===----------------------------------------------------------------------===//
+// 2:4 sparse: of each four columns two are kept, the others are 0. A row is [the values
+// kept, as a row of half as many columns in another format][their places, 4 bits for four
+// columns]. The group of a scale counts all columns.
+//===----------------------------------------------------------------------===//
+class Sparse24<int number, string enumerator, string spelling, Element element, Format kept,
+               int group> : Format<number, enumerator, spelling, element> {
+  let summary = "2:4 sparse: two of four columns in " # kept.name # ", 4 bits for their places";
+  let family = "CodecFamily::Sparse";
+  let inner = kept.id;
+  let blockColumns = 4;
+  let groupColumns = group;
+  let scale = kept.scale;
+  let divisorHalves = kept.divisorHalves;
+  let panel = kept.panel;
+  let offset = kept.offset;
+  let panelScale = kept.panelScale;
+  // Half the values of normal data hold all but a tenth of its energy.
+  let toleranceE5 = 45000;
+}
+def F16S24Format : Sparse24<121, "F16S24", "f16_24", ElementF16, F16Format, 0>;
+def BF16S24Format : Sparse24<122, "BF16S24", "bf16_24", ElementBF16, BF16Format, 0>;
+def Int8S24Format : Sparse24<123, "Int8S24", "int8_24", IntElement<8>, Int8Format, 0>;
+def Fp8E4M3S24Format
+    : Sparse24<124, "Fp8E4M3S24", "fp8_e4m3_24", ElementE4M3, Fp8E4M3Format, 0>;
+def Int4G64S24Format
+    : Sparse24<125, "Int4G64S24", "int4_g64_24", IntElement<4>, Int4G32Format, 64>;
+def Int4G128S24Format
+    : Sparse24<126, "Int4G128S24", "int4_g128_24", IntElement<4>, Int4G64Format, 128>;
+
+//===----------------------------------------------------------------------===//
 // What is generated
 //===----------------------------------------------------------------------===//
 def FormatTable : GenericTable {
@@ -551,7 +582,7 @@ def FormatTable : GenericTable {
                 "blockColumns", "blockBytes", "shortBlock", "groupColumns", "scale", "zero", "rounding",
                 "divisorHalves", "side", "panel", "offset", "panelScale", "panelMin",
                 "ggufType", "safetensors", "compressedTensors", "modelopt", "modeloptMilliBits",
-                "activation", "isWeight", "isActivation", "isKv", "toleranceE5"];
+                "activation", "inner", "isWeight", "isActivation", "isKv", "toleranceE5"];
   // Enumerators and not string literals:
   string TypeOf_id = "code";
   string TypeOf_family = "code";
@@ -563,6 +594,7 @@ def FormatTable : GenericTable {
   string TypeOf_panel = "code";
   string TypeOf_panelScale = "code";
   string TypeOf_activation = "code";
+  string TypeOf_inner = "code";
   let PrimaryKey = ["ordinal"];
   let PrimaryKeyName = "lookupFormatByOrdinal";
 }

@@ -64,33 +64,33 @@ void Codec::storeCodes(const uint8_t *, int64_t, uint8_t *) const {}
 
 void Codec::storeRow(const RowParts &, int64_t, uint8_t *) const {}
 
+std::unique_ptr<Codec> makeCodec(const FormatInfo &info) {
+  switch (info.family) {
+  case CodecFamily::Float:
+    return makeFloatCodec(info);
+  case CodecFamily::Affine:
+    return makeAffineCodec(info);
+  case CodecFamily::Grid:
+    return makeGridCodec(info);
+  case CodecFamily::Trellis:
+    return makeTrellisCodec(info);
+  case CodecFamily::Choice:
+    return makeChoiceCodec(info);
+  case CodecFamily::Sparse:
+    return makeSparseCodec(info);
+  case CodecFamily::Ggml:
+    break;
+  }
+  if (!info.isInteger())
+    return makeGgmlTableCodec(info);
+  return info.blockColumns == 32 ? makeGgmlBlockCodec(info) : makeGgmlSuperblockCodec(info);
+}
+
 const Codec &codecFor(FormatId id) {
   static const std::vector<std::unique_ptr<Codec>> codecs = [] {
     std::vector<std::unique_ptr<Codec>> made;
-    for (const FormatInfo &info : allFormats()) {
-      switch (info.family) {
-      case CodecFamily::Float:
-        made.push_back(makeFloatCodec(info));
-        break;
-      case CodecFamily::Affine:
-        made.push_back(makeAffineCodec(info));
-        break;
-      case CodecFamily::Grid:
-        made.push_back(makeGridCodec(info));
-        break;
-      case CodecFamily::Trellis:
-        made.push_back(makeTrellisCodec(info));
-        break;
-      case CodecFamily::Choice:
-        made.push_back(makeChoiceCodec(info));
-        break;
-      case CodecFamily::Ggml:
-        made.push_back(!info.isInteger()         ? makeGgmlTableCodec(info)
-                       : info.blockColumns == 32 ? makeGgmlBlockCodec(info)
-                                                 : makeGgmlSuperblockCodec(info));
-        break;
-      }
-    }
+    for (const FormatInfo &info : allFormats())
+      made.push_back(makeCodec(info));
     return made;
   }();
   return *codecs[id];

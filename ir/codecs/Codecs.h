@@ -12,10 +12,14 @@
 
 namespace qplan {
 
+/// The codec of `info`.
+std::unique_ptr<Codec> makeCodec(const FormatInfo &info);
+
 /// Codec objects for `info`, whose family the name says.
 std::unique_ptr<Codec> makeFloatCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeAffineCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGridCodec(const FormatInfo &info);
+std::unique_ptr<Codec> makeSparseCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlBlockCodec(const FormatInfo &info);      ///< blocks of 32
 std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blocks of 256
 std::unique_ptr<Codec> makeTrellisCodec(const FormatInfo &info);

@@ -56,7 +56,7 @@ std::optional<int64_t> superScaleAt(FormatId id) {
 
 PackedScale packedScaleOf(const FormatInfo &info) {
   if (info.family == CodecFamily::Float || info.family == CodecFamily::Trellis ||
-      info.family == CodecFamily::Choice)
+      info.family == CodecFamily::Choice || info.elementBits > 8)
     return PackedScale::None;
   if (superScaleAt(info.id))
     return PackedScale::Super;
@@ -243,6 +243,26 @@ void packFloats(const PanelLayout &layout, const uint8_t *const *rows, uint8_t *
   }
 }
 
+/// Sparse rows of f16 or bf16, with their zeros.
+void packSparseFloats(const PanelLayout &layout, FormatId id, const uint8_t *const *rows,
+                      uint8_t *out) {
+  const Codec &plain = codecFor(formatInfo(id).inner);
+  const int64_t bytes = int64_t(plain.bytesPerRow(layout.columns));
+  std::vector<uint8_t> dense(size_t(panelRows * bytes));
+  std::vector<float> values(layout.columns);
+  const uint8_t *full[panelRows] = {};
+  for (int64_t r = 0; r < panelRows; ++r) {
+    if (!rows[r])
+      continue;
+    codecFor(id).decodeRow(rows[r], layout.columns, values.data());
+    // What was decoded from the format is encoded in it without an error.
+    llvm::cantFail(plain.encodeRow(values.data(), layout.columns, EncodeOptions(),
+                                   dense.data() + r * bytes));
+    full[r] = dense.data() + r * bytes;
+  }
+  packFloats<uint16_t>(layout, full, out);
+}
+
 /// The value of (row r, column c) of a panel, before scaling.
 float numberAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64_t c) {
   const int64_t width = layout.stepColumns();
@@ -417,6 +437,8 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
     packGrid(layout, codecFor(id), rows, out, sides);
   else if (formatInfo(id).family == CodecFamily::Choice)
     packDecoded(layout, codecFor(id), rows, out, sides);
+  else if (formatInfo(id).family == CodecFamily::Sparse)
+    packSparseFloats(layout, id, rows, out);
   else if (layout.element == PackedElement::F32)
     packFloats<uint32_t>(layout, rows, out);
   else

@@ -60,12 +60,15 @@ private:
 using GptqRows = llvm::function_ref<llvm::Error(int64_t first, int64_t count, float *out)>;
 
 /// Whether `format` has codes that roundGptq can choose: those whose scales stay as they are
-/// stored when codes change (Codec::storesCodes), and the bits of tcq rows, for which the factor's
-/// steps must be in the order of columns.
+/// stored when codes change (Codec::storesCodes), the bits of tcq rows, and the places of sparse
+/// rows. For the last two the factor's steps must be in the order of columns.
 bool canRoundGptq(FormatId format);
 
 /// The `rows` rows of a weight in storage of `format` (canRoundGptq), one after the other, then the
 /// numbers beside them (SideData). Minifloats and tables: to the nearest, as roundToElement.
+/// Of sparse formats the two columns of four that cost most to lose are kept when the first of the
+/// four is reached: those of the largest w^2 * errorWeights (SparseGPT, Frantar and Alistarh,
+/// arXiv:2301.00774); what is lost is fed forward like rounding.
 /// `subject` is what errors call the weight. Errors: those of `read` and of the encoder.
 llvm::Expected<std::vector<uint8_t>> roundGptq(const GptqFactor &factor, FormatId format,
                                                int64_t rows, GptqRows read,

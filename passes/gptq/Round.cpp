@@ -9,6 +9,7 @@
 #include "ir/Failure.h"
 #include "ir/codecs/Codec.h"
 #include "ir/codecs/Elements.h"
+#include "ir/codecs/Numbers.h"
 #include "passes/gptq/RowRounder.h"
 #include "passes/gptq/Wide.h"
 
@@ -63,6 +64,15 @@ void roundElements(const FormatInfo &info, const float *weight, const Grids &gri
     lost[r] = weight[r] - grids.scale[r] * values[codes[r]];
 }
 
+/// Rounding to f16 or bf16.
+void roundFloats(FormatId format, const float *weight, float *rounded, float *lost) {
+  for (int64_t r = 0; r < tileRows; ++r) {
+    rounded[r] = format == FormatId::F16 ? f32FromF16(f16FromF32(weight[r]))
+                                         : f32FromBf16(bf16FromF32(weight[r]));
+    lost[r] = weight[r] - rounded[r];
+  }
+}
+
 /// One tile of rows at a time; the memory is reused.
 class TileRounder final : public RowRounder {
 public:
@@ -77,14 +87,13 @@ public:
   llvm::Error round(int64_t first, int64_t count, GptqRows read, uint8_t *out) override {
     if (auto error = read(first, count, values.data()))
       return error;
-    if (auto error = chooseGrids(first, count, out))
-      return error;
+    if (codec.hasGrid())
+      if (auto error = chooseGrids(first, count, out))
+        return error;
     chooseCodes(count);
-    for (int64_t r = 0; r < count; ++r) {
-      for (int64_t step = 0; step < columns; ++step)
-        rowCodes[factor.columnAt(step)] = codes[step * tileRows + r];
-      codec.storeCodes(rowCodes.data(), columns, out + r * bytes);
-    }
+    for (int64_t r = 0; r < count; ++r)
+      if (auto error = store(first, r, out + r * bytes))
+        return error;
     return llvm::Error::success();
   }
 
@@ -115,6 +124,72 @@ private:
     return llvm::Error::success();
   }
 
+  /// Row r of the tile, as it was rounded.
+  llvm::Error store(int64_t first, int64_t r, uint8_t *out) {
+    if (codec.hasGrid()) {
+      for (int64_t step = 0; step < columns; ++step)
+        rowCodes[factor.columnAt(step)] = codes[step * tileRows + r];
+      codec.storeCodes(rowCodes.data(), columns, out);
+      return llvm::Error::success();
+    }
+    // Numbers of the format are encoded as they are.
+    std::vector<float> row(static_cast<size_t>(columns));
+    for (int64_t step = 0; step < columns; ++step)
+      row[factor.columnAt(step)] = steps[step * tileRows + r];
+    EncodeOptions encoding;
+    encoding.subject = subject;
+    encoding.row = first + r;
+    return codec.encodeRow(row.data(), columns, encoding, out);
+  }
+
+  /// Chooses what is lost of steps [j, j + 4), whose errors so far are in `lost` from step
+  /// `begin` on: `pruned[step - j][row]`.
+  void choosePruned(int64_t begin, int64_t j) {
+    for (int64_t c = j; c < j + 4; ++c)
+      subtractProduct(&steps[c * tileRows], factor.shares(c) + begin, j - begin, lost.data(),
+                      tileRows, tileRows);
+    for (int64_t r = 0; r < tileRows; ++r) {
+      float worth[4];
+      for (int i = 0; i < 4; ++i) {
+        const float weight = steps[(j + i) * tileRows + r];
+        worth[i] = weight * weight * factor.errorWeights()[j + i];
+        pruned[i][r] = false;
+      }
+      for (int lostSoFar = 0; lostSoFar < 2; ++lostSoFar) {
+        int least = -1; // of equals the last, so that the first is kept
+        for (int i = 0; i < 4; ++i)
+          if (!pruned[i][r] && (least < 0 || worth[i] <= worth[least]))
+            least = i;
+        pruned[least][r] = true;
+      }
+    }
+  }
+
+  /// Rounds step j, whose errors so far are taken off.
+  void roundStep(int64_t j, float *left) {
+    float *column = &steps[j * tileRows];
+    uint8_t *to = &codes[j * tileRows];
+    const FormatInfo &info = codec.format();
+    const float highest = float((1 << std::min<int>(info.elementBits, 8)) - 1);
+    if (!codec.hasGrid())
+      roundFloats(info.inner, column, rounded, left);
+    else if (const Grids &own = grids[size_t(factor.columnAt(j) / grid.group)]; info.isInteger())
+      roundColumn(column, own, highest, to, left);
+    else
+      roundElements(info, column, own, to, left);
+    if (info.family != CodecFamily::Sparse)
+      return;
+    for (int64_t r = 0; r < tileRows; ++r) {
+      if (pruned[j % 4][r]) {
+        left[r] = column[r];
+        to[r] = info.offset;
+        rounded[r] = 0;
+      }
+      if (!codec.hasGrid())
+        column[r] = rounded[r];
+    }
+  }
+
   void chooseCodes(int64_t count) {
     for (int64_t step = 0; step < columns; ++step)
       for (int64_t r = 0; r < tileRows; ++r)
@@ -122,20 +197,16 @@ private:
     for (Grids &each : grids)
       for (int64_t r = count; r < tileRows; ++r)
         each.scale[r] = each.zero[r] = 0;
-    const float highest = float((1 << codec.format().elementBits) - 1);
+    const bool sparse = codec.format().family == CodecFamily::Sparse;
     for (int64_t begin = 0; begin < columns; begin += block) {
       const int64_t end = std::min(begin + block, columns);
       for (int64_t j = begin; j < end; ++j) {
-        float *column = &steps[j * tileRows];
-        subtractProduct(column, factor.shares(j) + begin, j - begin, lost.data(), tileRows,
-                        tileRows);
-        const Grids &own = grids[size_t(factor.columnAt(j) / grid.group)];
-        uint8_t *to = &codes[j * tileRows];
-        float *left = &lost[(j - begin) * tileRows];
-        if (codec.format().isInteger())
-          roundColumn(column, own, highest, to, left);
-        else
-          roundElements(codec.format(), column, own, to, left);
+        if (sparse && j % 4 == 0)
+          choosePruned(begin, j);
+        const int64_t from = sparse ? j / 4 * 4 : begin; // what was not taken off yet
+        subtractProduct(&steps[j * tileRows], factor.shares(j) + from, j - from,
+                        &lost[(from - begin) * tileRows], tileRows, tileRows);
+        roundStep(j, &lost[(j - begin) * tileRows]);
       }
       for (int64_t j = end; j < columns; ++j)
         subtractProduct(&steps[j * tileRows], factor.shares(j) + begin, end - begin, lost.data(),
@@ -154,6 +225,8 @@ private:
   std::vector<uint8_t> rowCodes;    ///< [columns]
   std::vector<float> lost;          ///< [steps of the block, rows]
   std::vector<Grids> grids;         ///< [groups]
+  bool pruned[4][tileRows];         ///< of the four columns at hand, in sparse formats
+  float rounded[tileRows];          ///< the step at hand, in formats without grid
   GridRow grid;
 };
 
@@ -181,8 +254,9 @@ static llvm::Expected<std::vector<float>> observeSide(FormatId format, int64_t r
 
 bool qplan::canRoundGptq(FormatId format) {
   const FormatInfo &info = formatInfo(format);
-  return (codecFor(format).storesCodes() || info.family == CodecFamily::Trellis) &&
-         info.isWeight && info.toleranceE5 != 0;
+  const bool isRounded = codecFor(format).storesCodes() || info.family == CodecFamily::Trellis ||
+                         info.family == CodecFamily::Sparse;
+  return isRounded && info.isWeight && info.toleranceE5 != 0;
 }
 
 llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, FormatId format,
@@ -192,7 +266,8 @@ llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, 
   if (!canRoundGptq(format))
     return defectError("gptq: {} has no codes to choose", formatName(format).str());
   const bool isTrellis = formatInfo(format).family == CodecFamily::Trellis;
-  for (int64_t c = 0; isTrellis && c < factor.columns(); ++c)
+  const bool isOrdered = isTrellis || formatInfo(format).family == CodecFamily::Sparse;
+  for (int64_t c = 0; isOrdered && c < factor.columns(); ++c)
     if (factor.columnAt(c) != c)
       return defectError("gptq: {} needs columns in their order", formatName(format).str());
   auto size = bytesFor(format, rows, factor.columns());

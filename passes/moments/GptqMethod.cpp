@@ -42,6 +42,10 @@ public:
     if (treatment.parameter("awq") != 0 && treatment.parameter("smooth") != 0)
       return usageError("gptq takes the factors of awq or those of smoothquant; leave out awq=1 or "
                         "smooth=1");
+    if (formatInfo(treatment.weight).family == CodecFamily::Sparse)
+      return usageError("gptq rounds what it is given, and {} must also choose what it keeps; write "
+                        "@sparsegpt",
+                        formatName(treatment.weight).str());
     if (canRoundGptq(treatment.weight))
       return llvm::Error::success();
     return usageError("gptq chooses codes whose scales are fixed, and those of {} are not; leave "

@@ -11,6 +11,7 @@
 namespace qplan {
 
 std::unique_ptr<MomentMethod> makeGptqMethod();
+std::unique_ptr<MomentMethod> makeSparseGptMethod();
 /// AWQ: with factors, or ranges alone.
 std::unique_ptr<MomentMethod> makeAwqMethod(bool scales);
 std::unique_ptr<MomentMethod> makeSmoothMethod();

@@ -28,6 +28,7 @@ const MomentMethod *qplan::momentMethod(const Treatment &treatment) {
   static const std::vector<Row> rows = [] {
     std::vector<Row> made;
     made.push_back({Method::Gptq, makeGptqMethod()});
+    made.push_back({Method::SparseGpt, makeSparseGptMethod()});
     made.push_back({Method::Awq, makeAwqMethod(/*scales=*/true)});
     made.push_back({Method::AwqClip, makeAwqMethod(/*scales=*/false)});
     made.push_back({Method::SmoothQuant, makeSmoothMethod()});

@@ -52,6 +52,7 @@ const std::vector<MethodRow> &methods() {
        "gptq",
        {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
         {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true}}},
+      {Method::SparseGpt, "sparsegpt", {{"damp", 0.01, 1e-6, 1.0}, {"mse", 1, 0, 1, true}}},
       {Method::Awq, "awq", {{"clip", 0, 0, 1, true}}},
       {Method::AwqClip, "awq_clip", {}},
       {Method::LlmInt8, "llm_int8", {{"threshold", 6.0, 1e-3, 1e6}}},

@@ -36,6 +36,7 @@ enum class Method {
   Gptq,        ///< codes that make up for each other's errors (passes/gptq/Gptq.h): `damp`;
                ///< `actorder` and `mse` are 0 or 1; tcq: `beam`; `awq`, `smooth`:
                ///< with the factors of those methods
+  SparseGpt,   ///< the same for 2:4 sparse formats: what is lost of a row, too; `damp`, `mse`
   Awq,         ///< factors for input columns that make the rounding error of the outputs small
                ///< (passes/moments/FactorSearch.h); `clip`: ranges of groups too
   AwqClip,     ///< ranges of groups that make the error of the outputs small

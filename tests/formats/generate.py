@@ -172,6 +172,21 @@ def plain(dtype):
     return encode
 
 
+def sparse24(inner):
+    """Two of four by magnitude (of equals the first), then a nibble for each four: the place of
+    the first kept, and four times that of the second."""
+
+    def encode(x):
+        quads = x.reshape(-1, 4)
+        places = np.sort(np.argsort(-np.abs(quads), axis=1, kind="stable")[:, :2], axis=1)
+        data, kept = inner(np.take_along_axis(quads, places, axis=1).ravel())
+        values = np.zeros_like(quads)
+        np.put_along_axis(values, places, kept.reshape(-1, 2), axis=1)
+        return data + pack_bits(places[:, 0] + 4 * places[:, 1], 4), values.ravel()
+
+    return encode
+
+
 def ggml(kind):
     def encode(x):
         with np.errstate(over="ignore"):
@@ -312,6 +327,10 @@ def main():
         encoders[f"fp8_{name}_tensor"] = fp8([0.0625], dtype)
     encoders["fp8_e2m5"] = encoders["fp8_e2m5_token"] = e2m5()
     encoders["fp8_e2m5_tensor"] = e2m5([0.0625])
+    for name, inner in [("f16", plain(np.float16)), ("bf16", plain(ml_dtypes.bfloat16)),
+                        ("int8", integer(8, scale_type=F32)), ("fp8_e4m3", fp8()),
+                        ("int4_g64", integer(4, 32)), ("int4_g128", integer(4, 64))]:
+        encoders[f"{name}_24"] = sparse24(inner)
     for kind in ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]:
         encoders[kind.lower()] = ggml(kinds[kind])
     for bits in (2, 3, 5, 6, 7):
@@ -324,7 +343,8 @@ def main():
         rows = [(COLUMNS, i, *encode(row)) for i, row in enumerate(x)]
         small = name[:3] == "int" and name[3] != "8"
         if small or name.startswith("int8_g") or name in ("int8", "fp8_e4m3", "f16"):
-            rows += [(n, i, *encode(x[i][:n])) for n, i in [(203, 0), (48, 1), (1, 0)]]
+            lengths = [(204, 0), (48, 1), (4, 0)] if name.endswith("_24") else [(203, 0), (48, 1), (1, 0)]
+            rows += [(n, i, *encode(x[i][:n])) for n, i in lengths]
         write(name, rows)
     blocks = np.array([0.0625, 0.25], F32)
     rows = [(COLUMNS, i, *fp8(blocks, group=128)(row), blocks) for i, row in enumerate(x)]

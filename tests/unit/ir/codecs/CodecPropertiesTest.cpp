@@ -80,9 +80,13 @@ TEST_P(EveryEncoder, KeepsZerosAndEqualValues) {
       info.elementBits < 8 || info.scale == ScaleType::E8M0 || info.centiBits != 0;
   for (float value : {1.0f, -1.0f, 0.3f, -1e-3f, 100.0f}) {
     std::vector<float> equal(columns, value);
-    for (float y : decoded(info, encoded(info, equal), equal))
+    std::vector<float> found = decoded(info, encoded(info, equal), equal);
+    for (int64_t c = 0; c < columns; ++c)
       // Small grids split evenly end half a step short of the largest value.
-      ASSERT_NEAR(y, value, std::abs(value) * (isCoarse ? halfStep : 0.005f));
+      if (info.family == CodecFamily::Sparse && c % 4 >= 2)
+        ASSERT_EQ(found[c], 0.0f); // of equals the first are kept
+      else
+        ASSERT_NEAR(found[c], value, std::abs(value) * (isCoarse ? halfStep : 0.005f));
   }
 }
 

@@ -138,6 +138,34 @@ std::vector<double> inverse(std::vector<double> a, int64_t n) {
   return b;
 }
 
+/// The diagonal of H^-1 at each column, once the columns before it are taken out.
+std::vector<double> pivotsOf(std::vector<double> inv, int64_t n) {
+  std::vector<double> pivots;
+  for (int64_t i = 0; i < n; ++i) {
+    pivots.push_back(inv[i * n + i]);
+    std::vector<double> column;
+    for (int64_t j = 0; j < n; ++j)
+      column.push_back(inv[i * n + j]);
+    for (int64_t a = 0; a < n; ++a)
+      for (int64_t b = 0; b < n; ++b)
+        inv[a * n + b] -= column[a] * column[b] / pivots.back();
+  }
+  return pivots;
+}
+
+/// SparseGPT: of w[4], the two with the least w^2 / pivot are lost.
+std::vector<bool> lostOf(const double *w, const double *pivots) {
+  std::vector<bool> lost(4, false);
+  for (int n = 0; n < 2; ++n) {
+    int least = -1;
+    for (int i = 0; i < 4; ++i)
+      if (!lost[i] && (least < 0 || w[i] * w[i] / pivots[i] <= w[least] * w[least] / pivots[least]))
+        least = i;
+    lost[least] = true;
+  }
+  return lost;
+}
+
 /// The paper's algorithm in f64: take a column out of H^-1, move its error to the others.
 std::vector<float> dense(const Problem &problem, FormatId format, const GptqOptions &options) {
   const int64_t n = problem.columns;
@@ -165,8 +193,13 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
   std::vector<GridRow> stored(size_t(problem.rows));
   for (int64_t r = 0; r < problem.rows; ++r)
     codec.gridRow(grids.data() + r * codec.bytesPerRow(n), n, stored[r], {side, r});
+  const bool sparse = codec.format().family == CodecFamily::Sparse;
+  const std::vector<double> pivots = sparse ? pivotsOf(inv, n) : std::vector<double>();
+  std::vector<std::vector<bool>> lost(size_t(problem.rows));
   for (int64_t i : order) {
     for (int64_t r = 0; r < problem.rows; ++r) {
+      if (sparse && i % 4 == 0)
+        lost[r] = lostOf(&w[r * n + i], &pivots[i]);
       const GridRow &row = stored[r];
       double scale = row.scale[i / row.group];
       if (codec.format().isInteger()) {
@@ -180,6 +213,8 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
             best = number;
         result[r * n + i] = float(scale * best);
       }
+      if (sparse && lost[r][i % 4])
+        result[r * n + i] = 0;
       double error = (w[r * n + i] - result[r * n + i]) / inv[i * n + i];
       for (int64_t j = 0; j < n; ++j)
         w[r * n + j] -= error * inv[i * n + j];
@@ -222,6 +257,34 @@ TEST(Gptq, AgreesWithTheDenseAlgorithm) {
         EXPECT_NEAR(problem.objective(found) / problem.objective(expected), 1.0, 0.01)
             << name << actOrder << mse;
       }
+}
+
+TEST(SparseGpt, AgreesWithTheDenseAlgorithm) {
+  Problem problem(70, 200, 600, 1);
+  for (const char *name : {"int8_24", "int4_g64_24", "fp8_e4m3_24"}) {
+    GptqOptions options{0.01, false, true};
+    FormatId format = named(name);
+    std::vector<float> expected = dense(problem, format, options);
+    std::vector<float> found = problem.decoded(format, problem.solve(format, options));
+    int64_t differ = 0;
+    for (size_t i = 0; i < found.size(); ++i)
+      differ += found[i] != expected[i];
+    EXPECT_LT(double(differ), 0.02 * double(found.size())) << name;
+    EXPECT_NEAR(problem.objective(found) / problem.objective(expected), 1.0, 0.02) << name;
+  }
+}
+
+TEST(SparseGpt, KeepsTwoOfFourAndIsFarBelowPruningByMagnitude) {
+  Problem problem(40, 152, 400, 2);
+  for (const char *name : {"f16_24", "bf16_24", "int8_24", "int4_g64_24", "fp8_e4m3_24"}) {
+    GptqOptions options{0.01, false, true};
+    FormatId format = named(name);
+    std::vector<float> found = problem.decoded(format, problem.solve(format, options));
+    for (size_t quad = 0; quad < found.size(); quad += 4)
+      EXPECT_LE(std::count_if(&found[quad], &found[quad] + 4, [](float v) { return v != 0; }), 2);
+    double nearest = problem.objective(problem.decoded(format, problem.nearest(format, options)));
+    EXPECT_LT(problem.objective(found), 0.7 * nearest) << name;
+  }
 }
 
 TEST(Gptq, IsFarBelowRoundingToNearest) {

@@ -127,7 +127,8 @@ TEST(Treatment, ErrorsNameWhatIsWrongAndWhatIsNear) {
   expectMessage("int8a", "'a' is no activation format");
   expectMessage("int8@smothquant", "did you mean 'smoothquant'?");
   expectMessage("int8@", "'' is no method");
-  expectMessage("int8@sorcery", "known: max, mse, imatrix, smoothquant, smoothquantplus, gptq, awq, awq_clip");
+  expectMessage("int8@sorcery", "known: max, mse, imatrix, smoothquant, smoothquantplus, gptq, sparsegpt, awq, awq_clip, "
+                                 "llm_int8");
   expectMessage("int4_g64@gtpq", "did you mean 'gptq'?");
   expectMessage("int4_g64@gptq{mse=0.5}", "is 0.5, expected 0 or 1");
   expectMessage("int4_g64@gptq{damp=0}", "expected 1e-06 to 1");

@@ -65,7 +65,7 @@ lower(mlir::ModuleOp plan, const Target &target, const KernelBitcode &kernels,
   Collector errors(mlirContext);
   mlir::PassManager passes(mlirContext);
   passes.addPass(plan::createPlanToLLVM(
-      {target.name, requiredFeatures(target, kernels), options.producer}));
+      {target.name, requiredFeatures(target, kernels), options.producer, options.launches}));
   if (mlir::failed(passes.run(*copy)))
     return inputError("the plan cannot be lowered: {}", errors.text);
   auto module = mlir::translateModuleToLLVMIR(*copy, context, "qplan");
@@ -112,10 +112,11 @@ void markForTarget(llvm::Function &function, const llvm::TargetMachine &machine,
   function.removeFnAttr(llvm::Attribute::UWTable);
 }
 
-/// Hides everything but `keep`, and lets kernels vanish into their callers.
-void hideAllBut(llvm::Module &module, llvm::StringRef keep) {
+/// Hides everything but the functions NAME_query and NAME_launches, and lets kernels vanish into their callers.
+void hideInternals(llvm::Module &module, const std::string &name) {
   for (llvm::GlobalValue &value : module.global_values()) {
-    if (value.isDeclaration() || value.getName() == keep || value.getName().starts_with("llvm."))
+    if (value.isDeclaration() || value.getName() == name + "_query" ||
+        value.getName() == name + "_launches" || value.getName().starts_with("llvm."))
       continue;
     value.setVisibility(llvm::GlobalValue::DefaultVisibility);
     value.setLinkage(llvm::GlobalValue::InternalLinkage);
@@ -148,7 +149,7 @@ buildModule(mlir::ModuleOp plan, const Target &target, const KernelBitcode &kern
   for (llvm::Function &function : **module)
     if (!function.isDeclaration())
       markForTarget(function, machine, target, kernels);
-  hideAllBut(**module, name + "_query");
+  hideInternals(**module, name);
   std::string broken;
   llvm::raw_string_ostream stream(broken);
   if (llvm::verifyModule(**module, &stream))

@@ -30,6 +30,7 @@ struct EmitOptions {
   bool llvmText = false;                ///< EmittedModel.llvmText, before optimisation
   bool optimizedText = false;           ///< EmittedModel.llvmText, after it
   bool assembly = false;                ///< EmittedModel.assembly
+  bool launches = false;                ///< define NAME_launches (plan-to-llvm) besides
   /// Kernels to use instead of the embedded ones (tests).
   llvm::ArrayRef<KernelBitcode> kernels = {};
 };
@@ -61,8 +62,15 @@ public:
   /// The model's description and entry; valid as long as this object.
   const qplan_model_v1 *model() const { return description; }
 
+  /// Runs the launches [first, end), first < end, of the plan; null unless
+  /// EmitOptions.launches.
+  using Launches = void (*)(const qplan_env_v1 *env, const qplan_args_v1 *args, int64_t first,
+                            int64_t end);
+  Launches launches() const { return range; }
+
 protected:
   const qplan_model_v1 *description = nullptr;
+  Launches range = nullptr;
 };
 
 /// Compiles `plan` for this machine and loads it. `target` must be one whose features

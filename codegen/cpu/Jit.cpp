@@ -20,9 +20,10 @@ namespace {
 
 class OrcModel final : public JitModel {
 public:
-  OrcModel(std::unique_ptr<llvm::orc::LLJIT> jit, const qplan_model_v1 *model)
+  OrcModel(std::unique_ptr<llvm::orc::LLJIT> jit, const qplan_model_v1 *model, Launches launches)
       : jit(std::move(jit)) {
     description = model;
+    range = launches;
   }
 
 private:
@@ -46,7 +47,7 @@ llvm::Error checkHost(const Target &target, llvm::StringRef features) {
 }
 
 llvm::Expected<std::unique_ptr<JitModel>> load(const EmittedModel &emitted,
-                                               const Target &target) {
+                                               const Target &target, bool launches) {
   llvm::orc::JITTargetMachineBuilder builder{llvm::Triple(target.triple)};
   auto jit = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(builder)).create();
   if (!jit)
@@ -64,7 +65,14 @@ llvm::Expected<std::unique_ptr<JitModel>> load(const EmittedModel &emitted,
   if (!query)
     return query.takeError();
   const qplan_model_v1 *model = query->toPtr<qplan_model_query_fn>()(QPLAN_ABI_VERSION);
-  return std::make_unique<OrcModel>(std::move(*jit), model);
+  JitModel::Launches range = nullptr;
+  if (launches) {
+    auto found = (*jit)->lookup(emitted.name + "_launches");
+    if (!found)
+      return found.takeError();
+    range = found->toPtr<JitModel::Launches>();
+  }
+  return std::make_unique<OrcModel>(std::move(*jit), model, range);
 }
 
 } // namespace
@@ -79,7 +87,7 @@ llvm::Expected<std::unique_ptr<JitModel>> jitModel(mlir::ModuleOp plan, const Ta
     return emitted.takeError();
   if (llvm::Error error = checkHost(target, emitted->features))
     return error;
-  auto model = load(*emitted, target);
+  auto model = load(*emitted, target, options.launches);
   if (!model)
     return defectError("loading the compiled model failed: {}",
                        llvm::toString(model.takeError()));

@@ -9,6 +9,7 @@
 #define QPLAN_CODEGEN_DRIVER_CALIBRATOR_H
 
 #include "codegen/driver/Compiler.h"
+#include "codegen/driver/ScratchFile.h"
 #include "codegen/package/HeaderWriter.h"
 #include "qplan/runtime.h"
 
@@ -59,6 +60,11 @@ public:
   /// [rows, vocabulary].
   double divergence(const std::vector<float> &reference, const std::vector<float> &other);
 
+  /// Runs the launches [first, end) of the program, first < end, on what `args` says of tokens
+  /// and memory; weights and observers are the model's.
+  void runLaunches(qplan_args_v1 args, int64_t first, int64_t end);
+
+  const qplan_model_v1 &description() const;
   plan::ProgramOp program() { return *module->getOps<plan::ProgramOp>().begin(); }
   int64_t vocabulary() const;
   /// Memory of the observers, [statistics_bytes].
@@ -73,8 +79,8 @@ private:
   std::unique_ptr<JitModel> code;
   qplan_model *model = nullptr;
   qplan_session *session = nullptr;
-  uint8_t *weightBytes = nullptr; ///< a private file, mapped: the kernel may write pages back
-  uint64_t weightSize = 0;
+  ScratchFile weightFile; ///< as weights.bin
+  unsigned threads = 1;
   uint8_t *observed = nullptr;
 };
 

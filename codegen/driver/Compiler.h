@@ -59,6 +59,14 @@ struct ProgressSink {
 
 class LiveModel;
 class PartialSums;
+struct InputMoments;
+struct MomentInput;
+struct SiteGroup;
+struct Measurement;
+
+/// Takes what was seen of input number `index`: its moments, and rows of it [n, columns].
+using MomentVisitor = std::function<llvm::Error(size_t index, const InputMoments &moments,
+                                                llvm::ArrayRef<float> rows)>;
 
 /// One compilation. Members are filled stage by stage; each stage needs those before it.
 class Compiler {
@@ -83,7 +91,19 @@ private:
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
   llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
+  /// Fills in the traces of `treatments` that the statistics lack at sites of the imported
+  /// `module`, and the scores that `missing` names; `keep` is called whenever some are known.
+  llvm::Error measureTraces(mlir::ModuleOp module, llvm::ArrayRef<Treatment> treatments,
+                            const std::function<llvm::Error()> &keep);
+  llvm::Error measureScores(llvm::ArrayRef<SiteGroup> groups,
+                            llvm::ArrayRef<Measurement> missing,
+                            const std::function<llvm::Error()> &keep);
   llvm::Error transform(mlir::ModuleOp module);
+  /// Runs the model in f32 on `windows` with observers of x x^T and shows each input to `visit`,
+  /// with `sampledRows` of its rows (MomentPass.cpp). The moments go away after `visit`.
+  llvm::Error visitMoments(llvm::ArrayRef<MomentInput> inputs,
+                           llvm::ArrayRef<std::vector<int32_t>> windows, int64_t sampledRows,
+                           const MomentVisitor &visit);
   /// Runs the methods over second moments (passes/moments) on the sites that have one: folds
   /// their factors and replaces the weights they round by blobs.
   llvm::Error roundSites(mlir::ModuleOp module);

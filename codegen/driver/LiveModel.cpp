@@ -5,43 +5,10 @@
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
 
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
-#include <llvm/Support/FileSystem.h>
-#include <llvm/Support/Path.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 using namespace qplan;
-
-/// `bytes` of zeros in a file without a name, so that a model that is larger than memory
-/// is paged and not killed.
-static llvm::Expected<uint8_t *> mapScratch(uint64_t bytes) {
-  llvm::SmallString<128> path;
-  int file = -1;
-  auto failed = [&](std::error_code code) {
-    return machineError("calibration needs {} bytes in {} for the weights that it runs: {}; set "
-                        "TMPDIR to a folder with room",
-                        bytes, path.str().str(), code.message());
-  };
-  llvm::sys::path::system_temp_directory(/*ErasedOnReboot=*/true, path);
-  llvm::sys::path::append(path, "qplan-live-%%%%%%%%");
-  if (auto code = llvm::sys::fs::createUniqueFile(path, file, path))
-    return failed(code);
-  llvm::sys::fs::remove(path);
-  int status = posix_fallocate(file, 0, off_t(bytes));
-  void *memory = MAP_FAILED;
-  if (status == 0) {
-    memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    status = errno;
-  }
-  close(file);
-  if (memory == MAP_FAILED)
-    return failed(std::error_code(status, std::generic_category()));
-  return static_cast<uint8_t *>(memory);
-}
 
 llvm::Expected<std::unique_ptr<LiveModel>>
 LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store, unsigned threads,
@@ -52,30 +19,33 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
   if (!target)
     return target.takeError();
   EmitOptions emitting;
+  emitting.launches = true;
   auto code = jitModel(*live->module, *target, emitting);
   if (!code)
     return code.takeError();
   live->code = std::move(*code);
   const qplan_model_v1 *description = live->code->model();
-  live->weightSize = description->weight_bytes;
-  auto mapped = mapScratch(live->weightSize);
-  if (!mapped)
-    return mapped.takeError();
-  live->weightBytes = *mapped;
+  const uint64_t weightSize = description->weight_bytes;
+  auto scratch = ScratchFile::create(weightSize, "the weights that it runs");
+  if (!scratch)
+    return scratch.takeError();
+  live->weightFile = std::move(*scratch);
+  live->threads = threads;
+  uint8_t *weightBytes = live->weightFile.data();
   // The header that a file would have; model_open_memory checks it.
-  std::memset(live->weightBytes, 0, 64);
-  std::memcpy(live->weightBytes, "QPLANW1", 8);
+  std::memset(weightBytes, 0, 64);
+  std::memcpy(weightBytes, "QPLANW1", 8);
   uint64_t dataOffset = 64;
-  std::memcpy(live->weightBytes + 8, &live->weightSize, 8);
-  std::memcpy(live->weightBytes + 16, &dataOffset, 8);
+  std::memcpy(weightBytes + 8, &weightSize, 8);
+  std::memcpy(weightBytes + 16, &dataOffset, 8);
 
   PackOptions packing;
   packing.threads = threads;
   packing.progress = [&](uint64_t done, uint64_t total) {
     progress.update("load for calibration", done, total);
   };
-  auto sink = [&](uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
-    std::memcpy(live->weightBytes + offset, bytes.data(), bytes.size());
+  auto sink = [weightBytes](uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
+    std::memcpy(weightBytes + offset, bytes.data(), bytes.size());
     return llvm::Error::success();
   };
   if (auto error = packWeights(live->program(), store, packing, sink))
@@ -93,7 +63,7 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
     options.statistics = live->observed;
   }
   char message[512];
-  if (qplan_model_open_memory(description, live->weightBytes, live->weightSize, &options,
+  if (qplan_model_open_memory(description, weightBytes, weightSize, &options,
                               &live->model, message, sizeof message) != QPLAN_OK ||
       qplan_session_create(live->model, &live->session, message, sizeof message) != QPLAN_OK)
     return defectError("calibration: the compiled model does not open: {}", message);
@@ -103,8 +73,6 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
 LiveModel::~LiveModel() {
   qplan_session_free(session);
   qplan_model_close(model);
-  if (weightBytes)
-    munmap(weightBytes, weightSize);
   std::free(observed);
 }
 
@@ -124,6 +92,17 @@ llvm::Error LiveModel::run(llvm::ArrayRef<int32_t> tokens, std::vector<float> *l
   if (status == QPLAN_OK)
     return llvm::Error::success();
   return llvm::make_error<Failure>(ExitStatus(status), fmt::format("calibration: {}", message));
+}
+
+void LiveModel::runLaunches(qplan_args_v1 args, int64_t first, int64_t end) {
+  args.size = sizeof args;
+  args.weights = weightFile.data();
+  args.statistics = observed;
+  qplan_env_v1 env = {sizeof(qplan_env_v1), int64_t(threads), model,
+                      [](void *user, int64_t count, void (*task)(void *, int64_t), void *arg) {
+                        qplan_model_parallel(static_cast<qplan_model *>(user), count, task, arg);
+                      }};
+  code->launches()(&env, &args, first, end);
 }
 
 double LiveModel::divergence(const std::vector<float> &reference,
@@ -148,8 +127,10 @@ double LiveModel::divergence(const std::vector<float> &reference,
 
 size_t LiveModel::statisticsBytes() const { return size_t(code->model()->statistics_bytes); }
 
+const qplan_model_v1 &LiveModel::description() const { return *code->model(); }
+
 int64_t LiveModel::vocabulary() const { return code->model()->vocabulary; }
 
 llvm::MutableArrayRef<uint8_t> LiveModel::bytesOf(plan::WeightOp weight) {
-  return {weightBytes + *weight.getOffset(), size_t(weight.getBytes())};
+  return {weightFile.data() + *weight.getOffset(), size_t(weight.getBytes())};
 }

@@ -1,33 +1,24 @@
 //===- RoundSites.cpp - run the methods over second moments ---------------===//
 //
-// Runs the model in f32 with observers of x x^T, for as many inputs at a time as fit a
-// bound on memory, shows each input to the method of the sites that read it, folds the
-// factors, keeps the rows that were chosen as blobs, and lets go of the moments before
-// the next inputs. Moments are those of the model as it was: not of one that is rounded
-// up to there. Inputs are taken from last to first, because factors of an input are
-// divided out of the rows of the weight that produces it, which is rounded after that.
+// Shows the second moments of each input (MomentPass.h) to the method of the sites that
+// read it, folds the factors, and keeps the rows that were chosen as blobs. Inputs are
+// taken from last to first, because factors of an input are divided out of the rows of
+// the weight that produces it, which is rounded after that.
 //
 //===----------------------------------------------------------------------===//
 
-#include "codegen/driver/Calibrator.h"
-#include "codegen/lower/Passes.h"
-#include "codegen/plan/Passes.h"
+#include "codegen/driver/MomentPass.h"
 #include "ir/Failure.h"
 #include "passes/InputFold.h"
 #include "passes/moments/MomentMethod.h"
 
-#include <cmath>
 #include <llvm/ADT/MapVector.h>
 #include <mlir/IR/Builders.h>
-#include <mlir/Pass/PassManager.h>
 
 using namespace mlir;
 using namespace qplan;
 
 namespace {
-
-/// Bytes of second moments held at a time; one input may need more by itself.
-constexpr int64_t momentBytes = 400 << 20;
 
 /// A site that a method changes.
 struct MethodSite {
@@ -37,10 +28,8 @@ struct MethodSite {
 
 /// Sites that read one value, observed under the name of the first.
 struct MethodInput {
-  std::string observer;
-  int64_t columns = 0;
+  MomentInput observed;
   std::vector<MethodSite> sites;
-  int64_t bytes() const { return columns * columns * 8; }
 };
 
 /// The sites of the module with a method over second moments, by name.
@@ -69,60 +58,14 @@ std::vector<MethodInput> inputsOf(ModuleOp module,
     if (found == wanted.end())
       continue;
     MethodInput &input = byValue[site.input()];
-    if (input.observer.empty()) {
-      input.observer = site.name;
-      input.columns = site.columns;
-    }
+    if (input.sites.empty())
+      input.observed = {site.name, site.columns};
     input.sites.push_back(found->second);
   }
   std::vector<MethodInput> inputs;
   for (auto &[value, input] : llvm::reverse(byValue))
     inputs.push_back(std::move(input));
   return inputs;
-}
-
-void insertMomentObservers(ModuleOp module, ArrayRef<MethodInput> inputs) {
-  llvm::StringSet<> names;
-  for (const MethodInput &input : inputs)
-    names.insert(input.observer);
-  for (const Site &site : collectSites(module))
-    if (names.contains(site.name)) {
-      OpBuilder builder(site.op);
-      for (bool gram : {false, true})
-        qp::ObserveOp::create(builder, site.op->getLoc(), site.input(), site.name, gram,
-                              /*histogram=*/false);
-    }
-}
-
-/// What the observers of `program` found of `input`. Borrows their memory.
-llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MethodInput &input) {
-  InputMoments moments;
-  moments.subject = "site " + input.observer;
-  moments.columns = input.columns;
-  for (Attribute attr : live.program()->getAttrOfType<ArrayAttr>("observers")) {
-    auto entry = cast<DictionaryAttr>(attr);
-    if (entry.getAs<StringAttr>("site").getValue() != input.observer)
-      continue;
-    uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
-    if (entry.getAs<UnitAttr>("gram")) {
-      auto *gram = reinterpret_cast<double *>(memory);
-      for (int64_t i = 0; i < input.columns; ++i) // observers fill the lower triangle
-        for (int64_t j = 0; j < i; ++j)
-          gram[j * input.columns + i] = gram[i * input.columns + j];
-      moments.gram = ArrayRef(gram, size_t(input.columns * input.columns));
-      std::memcpy(&moments.count, memory + input.bytes(), sizeof moments.count);
-    } else {
-      SiteStatistics ranges = readObserver(memory, input.columns);
-      moments.absMax = std::move(ranges.absMax);
-      moments.meanAbs = std::move(ranges.meanAbs);
-    }
-  }
-  for (int64_t j = 0; j < input.columns; ++j)
-    if (!std::isfinite(moments.gram[size_t(j * input.columns + j)]))
-      return inputError("{}: column {} of its input becomes NaN or infinite on the calibration "
-                        "text; the weights are broken or overflow f32",
-                        moments.subject, j);
-  return moments;
 }
 
 /// Shows one input after the other to its methods.
@@ -188,24 +131,7 @@ private:
     if (auto error = fold.apply(*factors, store.blobs()))
       return error;
     std::vector<double> gram;
-    return roundPart(sites, divided(moments, *factors, gram), method);
-  }
-
-  /// The moments after the division by `factors`, kept in `gram`.
-  static InputMoments divided(const InputMoments &moments, ArrayRef<float> factors,
-                              std::vector<double> &gram) {
-    InputMoments out = moments;
-    const int64_t n = moments.columns;
-    gram.resize(size_t(n * n));
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        gram[i * n + j] = moments.gram[i * n + j] / (double(factors[i]) * double(factors[j]));
-    out.gram = gram;
-    for (int64_t j = 0; j < n; ++j) {
-      out.absMax[j] /= factors[j];
-      out.meanAbs[j] /= factors[j];
-    }
-    return out;
+    return roundPart(sites, dividedMoments(moments, *factors, gram), method);
   }
 
   llvm::Error roundPart(ArrayRef<MethodSite> sites, const InputMoments &moments,
@@ -214,7 +140,9 @@ private:
     for (const MethodSite &each : sites) {
       if (!method.rounds(each.treatment))
         continue;
-      auto &rounder = rounders[methodText(each.treatment)];
+      // Which columns come first depends on the family.
+      const bool trellis = formatInfo(each.treatment.weight).family == CodecFamily::Trellis;
+      auto &rounder = rounders[methodText(each.treatment) + (trellis ? " trellis" : "")];
       if (!rounder) {
         auto made = method.rounder(moments, each.treatment, threads);
         if (!made)
@@ -281,35 +209,16 @@ llvm::Error Compiler::roundSites(ModuleOp module) {
   if (!imported)
     return imported.takeError();
   std::vector<MethodInput> inputs = inputsOf(**imported, *wanted);
+  std::vector<MomentInput> observed;
+  for (const MethodInput &input : inputs)
+    observed.push_back(input.observed);
   InputRounder rounder(*weights, options.threads);
-  for (size_t begin = 0, end; begin < inputs.size(); begin = end) {
-    int64_t bytes = inputs[begin].bytes();
-    for (end = begin + 1; end < inputs.size() && bytes + inputs[end].bytes() <= momentBytes; ++end)
-      bytes += inputs[end].bytes();
-    ArrayRef<MethodInput> batch = ArrayRef(inputs).slice(begin, end - begin);
-    if (!*imported)
-      imported = import("f32");
-    if (!imported)
-      return imported.takeError();
-    insertMomentObservers(**imported, batch);
-    if (auto error = lowerForCalibration(**imported))
-      return error;
-    auto live = LiveModel::create(std::move(*imported), *weights, options.threads, progress);
-    if (!live)
-      return live.takeError();
-    for (auto [i, window] : llvm::enumerate(*windows)) {
-      if (auto error = (*live)->run(window, nullptr))
-        return error;
-      progress.update("calibrate", i + 1, windows->size());
-    }
-    for (auto [i, input] : llvm::enumerate(batch)) {
-      auto moments = momentsOf(**live, input);
-      if (!moments)
-        return moments.takeError();
-      if (auto error = rounder.run(input, *moments))
-        return error;
-      progress.update("round", begin + i + 1, inputs.size());
-    }
-  }
+  auto round = [&](size_t i, const InputMoments &moments, ArrayRef<float>) {
+    auto error = rounder.run(inputs[i], moments);
+    progress.update("round", i + 1, inputs.size());
+    return error;
+  };
+  if (auto error = visitMoments(observed, *windows, /*sampledRows=*/0, round))
+    return error;
   return dump(module, "round");
 }

@@ -1,24 +1,23 @@
 //===- Score.cpp - AutoQuantize: what each choice costs -------------------===//
 //
-// How much a treatment hurts at a group of sites is measured once, as the KL
-// divergence on the logits with the group's weights rounded to the smallest
-// candidate, and scaled for the other candidates by tr(dW H dW^T) with the
-// diagonal of H (the mean squares of the inputs). Search.cpp decides.
-//
-// The rounding of activations has no measured part: its term is the variance of a
-// uniform rounding error at the scale that the ranges of the statistics give.
+// How much rounding hurts at a group of sites is measured once, as the KL divergence on
+// the logits with the group's weights rounded by one treatment, the probe, and scaled for
+// the candidates by the errors of outputs (Traces.h), of weights and of activations. The
+// probe is always the same, so that scores serve any list of candidates. What no input
+// tells about (the table of the embedding) is measured for each candidate. Everything is
+// kept in the statistics as soon as it is known. Search.cpp decides.
 //
 //===----------------------------------------------------------------------===//
 
-#include "codegen/driver/Calibrator.h"
+#include "codegen/driver/MomentPass.h"
+#include "codegen/driver/PartialRuns.h"
 #include "codegen/driver/ScoreGroups.h"
-#include "codegen/lower/Passes.h"
-#include "codegen/plan/Passes.h"
+#include "codegen/driver/Traces.h"
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
 
-#include <cmath>
-#include <llvm/ADT/StringExtras.h>
+#include <chrono>
+#include <llvm/ADT/MapVector.h>
 #include <mlir/Pass/PassManager.h>
 
 using namespace mlir;
@@ -30,33 +29,51 @@ namespace {
 /// since it is run once for each group.
 constexpr int64_t scoringWindows = 2, scoringLength = 256;
 
-/// Expected square of the rounding error of each input column.
-std::vector<float> activationError(const Treatment &treatment, const SiteStatistics &site) {
-  std::vector<float> error(site.absMax.size(), 0.0f);
-  if (!treatment.activation)
-    return error;
-  const FormatInfo &info = formatInfo(*treatment.activation);
-  if (!info.isInteger()) {
-    // E4M3: relative rms error of a uniform mantissa of 3 bits.
-    for (size_t j = 0; j < error.size(); ++j)
-      error[j] = site.meanSquare[j] * float(1.0 / (16.0 * 16.0 * 3.0) * 0.5);
+/// Samples of the text from which second moments for traces come, at most.
+constexpr uint64_t traceSamples = 32;
+
+/// Small enough for divergences far above those of the arithmetic, large enough for them to grow
+/// as the errors do.
+constexpr llvm::StringLiteral probeText = "int4_g32_asym@imatrix";
+
+/// Keeps the statistics file up to date while they grow.
+class Keeper {
+public:
+  Keeper(const Statistics &statistics, const std::string &path)
+      : statistics(statistics), path(path) {}
+
+  /// Writes the file, unless that takes too much of the time since it was last written.
+  llvm::Error keep() {
+    auto idle = Clock::now() - written;
+    return idle < 10 * cost ? llvm::Error::success() : write();
+  }
+  llvm::Error write() {
+    if (path.empty())
+      return llvm::Error::success();
+    auto begin = Clock::now();
+    auto error = writeStatistics(statistics, path);
+    written = Clock::now();
+    cost = written - begin;
     return error;
   }
-  size_t group = info.groupColumns ? info.groupColumns : error.size();
-  // The largest value of a row is about half of the largest of the whole text.
-  double share = info.isPerTensor() ? 1.0 : 0.5;
-  for (size_t start = 0; start < error.size(); start += group) {
-    size_t end = std::min(start + group, error.size());
-    float top = *std::max_element(site.absMax.begin() + start, site.absMax.begin() + end);
-    double step = share * top / 127.0;
-    std::fill(error.begin() + start, error.begin() + end, float(step * step / 12.0));
-  }
-  return error;
+
+private:
+  using Clock = std::chrono::steady_clock;
+  const Statistics &statistics;
+  const std::string &path;
+  Clock::time_point written = Clock::now();
+  Clock::duration cost{};
+};
+
+/// Whether what rounding does is told by the rows that enter the group.
+bool hasTraces(const SiteGroup &group) {
+  return llvm::all_of(group.sites, [](const Site &site) { return bool(site.input()); });
 }
 
+/// Measures divergences with one group rounded.
 class Scorer {
 public:
-  Scorer(LiveModel &live, WeightStore &store, Statistics &statistics, unsigned threads)
+  Scorer(LiveModel &live, WeightStore &store, const Statistics &statistics, unsigned threads)
       : live(live), store(store), statistics(statistics), threads(threads) {
     for (plan::WeightOp weight : live.program().getWeights())
       if (auto sites = weight.getSites())
@@ -64,92 +81,188 @@ public:
           bySite[cast<StringAttr>(site).getValue()] = weight;
   }
 
-  llvm::Error reference(llvm::ArrayRef<std::vector<int32_t>> windows) {
-    texts = windows;
-    for (const auto &window : windows) {
-      baseline.emplace_back();
-      if (auto error = live.run(window, &baseline.back()))
-        return error;
-    }
+  llvm::Error open(std::vector<std::vector<int32_t>> windows, ArrayRef<SiteGroup> groups) {
+    auto pass = LivePass::create(live, int64_t(windows[0].size()));
+    if (!pass)
+      return pass.takeError();
+    std::vector<int64_t> firsts;
+    for (const SiteGroup &group : groups)
+      for (const Site &site : group.sites)
+        firsts.push_back((*pass)->readerOf(bySite.lookup(site.name)));
+    auto made = PartialRuns::create(live, std::move(windows), firsts);
+    if (!made)
+      return made.takeError();
+    runs = std::move(*made);
     return llvm::Error::success();
   }
 
-  /// KL with all sites of `group` rounded as `treatment` says.
+  /// KL with the weights of all sites of `group` rounded as `treatment` says, by their codec.
   llvm::Expected<double> measure(const SiteGroup &group, const Treatment &treatment) {
-    std::vector<std::pair<plan::WeightOp, std::vector<uint8_t>>> saved;
+    llvm::MapVector<int64_t, std::pair<plan::WeightOp, std::vector<uint8_t>>> saved;
     auto restore = [&] {
-      for (auto &[weight, bytes] : saved)
-        std::copy(bytes.begin(), bytes.end(), live.bytesOf(weight).begin());
+      for (auto &[offset, kept] : saved)
+        llvm::copy(kept.second, live.bytesOf(kept.first).begin());
     };
+    int64_t first = runs->pass().launches();
     for (const Site &site : group.sites) {
       plan::WeightOp weight = bySite.lookup(site.name);
+      first = std::min(first, runs->pass().readerOf(weight));
       auto packed = packTrial(weight, store, roundingOf(site, treatment), threads);
       if (!packed) {
         restore();
         return packed.takeError();
       }
       auto bytes = live.bytesOf(weight);
-      saved.push_back({weight, std::vector<uint8_t>(bytes.begin(), bytes.end())});
-      std::copy(packed->begin(), packed->end(), bytes.begin());
+      saved.insert({int64_t(*weight.getOffset()), {weight, {bytes.begin(), bytes.end()}}});
+      llvm::copy(*packed, bytes.begin());
     }
-    double sum = 0;
-    for (auto [window, expected] : llvm::zip(texts, baseline)) {
-      if (auto error = live.run(window, &scratch)) {
-        restore();
-        return std::move(error);
-      }
-      sum += live.divergence(expected, scratch);
-    }
+    auto kl = runs->divergence(first);
     restore();
-    return sum / double(texts.size());
-  }
-
-  /// tr(dW H dW^T) of the weights, and of the activations' rounding through them.
-  llvm::Expected<double> trace(const Site &site, const Treatment &treatment) {
-    plan::WeightOp weight = bySite.lookup(site.name);
-    const SiteStatistics &seen = statistics.sites.at(site.name);
-    auto rounding = roundingError(weight, store, roundingOf(site, treatment), seen.meanSquare,
-                                  threads);
-    if (!rounding || !treatment.activation)
-      return rounding;
-    // The same sum with W in place of dW: rounding to nothing leaves W.
-    std::vector<float> error = activationError(treatment, seen);
-    auto view = store.open(weight.getSource());
-    if (!view)
-      return view.takeError();
-    std::vector<float> row(size_t(view->columns()));
-    for (int64_t r = 0; r < view->rows(); ++r) {
-      if (auto failure = view->readRows(r, 1, row.data()))
-        return std::move(failure);
-      for (size_t j = 0; j < row.size(); ++j)
-        *rounding += double(error[j]) * row[j] * row[j];
-    }
-    return rounding;
+    return kl;
   }
 
 private:
   TrialRounding roundingOf(const Site &site, const Treatment &treatment) {
     WeightRounding rounding;
+    auto seen = statistics.sites.find(site.name);
     if (treatment.method == Method::Mse || treatment.method == Method::Imatrix)
       rounding.rule = ScaleRule::Mse;
-    if (treatment.method == Method::Imatrix)
-      rounding.importance = statistics.sites.at(site.name).meanSquare;
+    if (treatment.method == Method::Imatrix && seen != statistics.sites.end())
+      rounding.importance = seen->second.meanSquare;
     return {treatment.weight, std::move(rounding)};
   }
 
   LiveModel &live;
   WeightStore &store;
-  Statistics &statistics;
+  const Statistics &statistics;
   unsigned threads;
   llvm::StringMap<plan::WeightOp> bySite;
-  llvm::ArrayRef<std::vector<int32_t>> texts;
-  std::vector<std::vector<float>> baseline;
-  std::vector<float> scratch;
+  std::unique_ptr<PartialRuns> runs;
 };
+
+/// The runs that `statistics` lack.
+std::vector<Measurement> missingScores(ArrayRef<SiteGroup> groups, const ScoreTable &table,
+                                       const Treatment &probe, const Statistics &statistics) {
+  std::vector<Measurement> missing;
+  for (auto [g, group] : llvm::enumerate(groups)) {
+    auto found = statistics.scores.find(group.name);
+    auto want = [&](const Treatment &treatment) {
+      if (found == statistics.scores.end() || !found->second.contains(printTreatment(treatment)))
+        missing.push_back({&group, treatment});
+    };
+    if (hasTraces(group)) {
+      want(probe);
+      continue;
+    }
+    for (auto [c, score] : llvm::enumerate(table.groups[g].scores))
+      if (score.allowed)
+        want(table.candidates[c]);
+  }
+  return missing;
+}
+
+/// Scores of a group whose traces are known.
+void scaleScores(ScoredGroup &scored, ArrayRef<Treatment> candidates, const Treatment &probe,
+                 const Statistics &statistics) {
+  auto traceOf = [&](const Treatment &treatment) {
+    const std::string input = inputTraceName(treatment);
+    double sum = 0;
+    for (const ScoredSite &site : scored.sites) {
+      const auto &traces = statistics.traces.at(site.name);
+      sum += traces.at(weightTraceName(treatment));
+      if (!input.empty())
+        sum += traces.at(input);
+    }
+    return sum;
+  };
+  const double base = traceOf(probe);
+  const double measured = statistics.scores.at(scored.name).at(printTreatment(probe));
+  for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
+    if (score.allowed)
+      score.kl = base > 0 ? measured * (traceOf(treatment) / base) : 0.0;
+}
 
 } // namespace
 
-llvm::Expected<ScoreTable> Compiler::scoreTable(llvm::ArrayRef<Treatment> candidates) {
+llvm::Error Compiler::measureTraces(ModuleOp module, ArrayRef<Treatment> treatments,
+                                    const std::function<llvm::Error()> &keep) {
+  auto scope = parseScope(options.sites);
+  if (!scope)
+    return scope.takeError();
+  llvm::MapVector<Value, std::vector<Site>> byInput;
+  for (const Site &site : collectSites(module)) {
+    const auto &traces = statistics->traces[site.name];
+    auto known = [&](const Treatment &treatment) {
+      const std::string input = inputTraceName(treatment);
+      return traces.contains(weightTraceName(treatment)) &&
+             (input.empty() || traces.contains(input));
+    };
+    // Sites of one input are measured together: factors are for all of them.
+    if (scope->contains(site) && site.input() && !llvm::all_of(treatments, known))
+      byInput[site.input()].push_back(site);
+  }
+  if (byInput.empty())
+    return llvm::Error::success();
+  if (options.calibration.empty())
+    return usageError("--statistics {}: holds no errors of all of these treatments; give --calib "
+                      "TEXT to measure them",
+                      options.statistics);
+  auto windows = calibrationWindows(*source, options.calibration,
+                                    int64_t(std::min(statistics->key.samples, traceSamples)),
+                                    options.length, nullptr);
+  if (!windows)
+    return windows.takeError();
+  std::vector<MomentInput> inputs;
+  std::vector<ArrayRef<Site>> sites;
+  for (auto &[value, list] : byInput) {
+    inputs.push_back({list[0].name, list[0].columns});
+    sites.push_back(list);
+  }
+  TraceMeter meter(*weights, *statistics, options.threads);
+  return visitMoments(inputs, *windows, sampledInputRows,
+                      [&](size_t i, const InputMoments &moments, ArrayRef<float> rows) {
+                        auto error = meter.measure(sites[i], treatments, moments, rows);
+                        progress.update("traces", i + 1, inputs.size());
+                        return error ? std::move(error) : keep();
+                      });
+}
+
+llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measurement> missing,
+                                    const std::function<llvm::Error()> &keep) {
+  if (options.calibration.empty())
+    return usageError("--statistics {}: holds no score of {} for {}; give --calib TEXT to measure "
+                      "it",
+                      options.statistics, printTreatment(missing[0].treatment),
+                      missing[0].group->name);
+  auto windows = calibrationWindows(*source, options.calibration, scoringWindows,
+                                    std::min(options.length, scoringLength), nullptr);
+  if (!windows)
+    return windows.takeError();
+  auto module = import("f32");
+  if (!module)
+    return module.takeError();
+  if (auto error = runPasses(**module, "score",
+                             [](OpPassManager &manager) { addPlanPasses(manager); }))
+    return error;
+  auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
+  if (!live)
+    return live.takeError();
+  Scorer scorer(**live, *weights, *statistics, options.threads);
+  if (auto error = scorer.open(std::move(*windows), groups))
+    return error;
+  for (auto [i, run] : llvm::enumerate(missing)) {
+    auto kl = scorer.measure(*run.group, run.treatment);
+    if (!kl)
+      return kl.takeError();
+    statistics->scores[run.group->name][printTreatment(run.treatment)] = *kl;
+    progress.update("score", i + 1, missing.size());
+    if (auto error = keep())
+      return error;
+  }
+  return llvm::Error::success();
+}
+
+llvm::Expected<ScoreTable> Compiler::scoreTable(ArrayRef<Treatment> candidates) {
   auto module = import("f32");
   if (!module)
     return module.takeError();
@@ -159,77 +272,28 @@ llvm::Expected<ScoreTable> Compiler::scoreTable(llvm::ArrayRef<Treatment> candid
   auto table = sizedTable(*groups, candidates);
   if (!table)
     return table.takeError();
-  // Sites keep names and shapes; their ops go away with the lowering.
-  if (auto error = runPasses(**module, "score",
-                             [](OpPassManager &manager) { addPlanPasses(manager); }))
+  const Treatment probe = llvm::cantFail(parseTreatment(probeText));
+  Keeper keeper(*statistics, options.statistics);
+  auto keep = [&] { return keeper.keep(); };
+  std::vector<Treatment> traced = {probe};
+  llvm::copy_if(candidates, std::back_inserter(traced),
+                [&](const Treatment &candidate) { return candidate != probe; });
+  if (auto error = measureTraces(**module, traced, keep))
     return std::move(error);
-
-  // The candidate of fewest bits is the one that is measured.
-  std::vector<int64_t> totals(candidates.size(), 0);
-  for (const ScoredGroup &group : table->groups)
-    for (auto [total, score] : llvm::zip(totals, group.scores))
-      total += score.bits;
-  const size_t smallest = size_t(llvm::min_element(totals) - totals.begin());
-  const Treatment &measured = candidates[smallest];
-  std::string measuredName = printTreatment(measured);
-  auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
-  if (!live)
-    return live.takeError();
-  Scorer scorer(**live, *weights, *statistics, options.threads);
-
-  std::vector<std::vector<int32_t>> windows;
-  bool complete = llvm::all_of(*groups, [&](const SiteGroup &group) {
-    auto found = statistics->scores.find(group.name);
-    return found != statistics->scores.end() && found->second.contains(measuredName);
-  });
-  if (!complete) {
-    if (options.calibration.empty())
-      return usageError("--statistics {}: holds no scores for {}; give --calib TEXT to measure "
-                        "them",
-                        options.statistics, measuredName);
-    auto all = calibrationWindows(*source, options.calibration, scoringWindows,
-                                  std::min(options.length, scoringLength), nullptr);
-    if (!all)
-      return all.takeError();
-    windows = std::move(*all);
-    if (auto error = scorer.reference(windows))
+  const std::vector<Measurement> missing = missingScores(*groups, *table, probe, *statistics);
+  if (!missing.empty())
+    if (auto error = measureScores(*groups, missing, keep))
       return std::move(error);
-  }
-  for (auto [g, group] : llvm::enumerate(*groups)) {
-    auto &scores = statistics->scores[group.name];
-    if (!scores.contains(measuredName)) {
-      auto kl = scorer.measure(group, measured);
-      if (!kl)
-        return kl.takeError();
-      scores[measuredName] = *kl;
+  for (auto [group, scored] : llvm::zip(*groups, table->groups)) {
+    if (hasTraces(group)) {
+      scaleScores(scored, candidates, probe, *statistics);
+      continue;
     }
-    double base = 0;
-    std::vector<CandidateScore> &row = table->groups[g].scores;
-    for (auto [c, treatment] : llvm::enumerate(candidates)) {
-      std::string name = printTreatment(treatment);
-      double sum = 0;
-      for (const Site &site : group.sites) {
-        auto &traces = statistics->traces[site.name];
-        if (!traces.contains(name)) {
-          auto trace = scorer.trace(site, treatment);
-          if (!trace)
-            return trace.takeError();
-          traces[name] = *trace;
-        }
-        sum += traces[name];
-      }
-      row[c].kl = sum;
-      // The measured run rounds weights only.
-      if (c == smallest)
-        base = sum;
-    }
-    double scale = base > 0 ? scores[measuredName] / base : 0.0;
-    for (CandidateScore &score : row)
-      score.kl *= scale;
-    progress.update("score", g + 1, groups->size());
+    for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
+      if (score.allowed)
+        score.kl = statistics->scores[scored.name].at(printTreatment(treatment));
   }
-  if (!options.statistics.empty())
-    if (auto error = writeStatistics(*statistics, options.statistics))
-      return std::move(error);
+  if (auto error = keeper.write())
+    return std::move(error);
   return table;
 }

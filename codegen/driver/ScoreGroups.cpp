@@ -11,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <llvm/ADT/MapVector.h>
+#include <llvm/ADT/StringSet.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -36,11 +37,14 @@ llvm::Expected<std::vector<SiteGroup>> qplan::siteGroups(ModuleOp module, llvm::
     if (tie != "qkv" && tie != "gate_up")
       return usageError("--group {}: `{}` is none of qkv, gate_up", tieList.str(), tie.str());
   llvm::MapVector<llvm::StringRef, SiteGroup> byName;
+  llvm::StringMap<std::string> byTensor; ///< group that the tensor is in
   llvm::BumpPtrAllocator names;
   for (const Site &site : collectSites(module)) {
-    if (!parsed->contains(site) || !site.input())
+    if (!parsed->contains(site))
       continue;
-    std::string name = groupOf(site.name, ties);
+    std::string &name = byTensor[weightUnder(site.weight()).getSource()];
+    if (name.empty())
+      name = groupOf(site.name, ties);
     SiteGroup &group = byName[llvm::StringRef(name).copy(names)];
     group.name = name;
     group.sites.push_back(site);
@@ -55,6 +59,14 @@ static ScoredSite describe(const Site &site) {
   const bool linear = isa<qp::LinearOp>(site.op), embedding = isa<qp::EmbeddingOp>(site.op);
   return {site.name, linear ? SiteKind::Linear : embedding ? SiteKind::Embedding : SiteKind::Experts,
           site.rows, site.columns, int64_t(site.weightCount)};
+}
+
+/// Whether sites of `group` can be rounded so.
+static bool takes(const SiteGroup &group, const Treatment &treatment) {
+  const bool looksUp =
+      llvm::any_of(group.sites, [](const Site &site) { return !site.input(); });
+  const bool plain = treatment.method == Method::Max || treatment.method == Method::Mse;
+  return !looksUp || (plain && !treatment.activation);
 }
 
 /// Adds what `site` stores under `treatment`.
@@ -83,8 +95,13 @@ llvm::Expected<ScoreTable> qplan::sizedTable(llvm::ArrayRef<SiteGroup> groups,
     ScoredGroup &scored = table.groups.emplace_back();
     scored.name = group.name;
     scored.scores.resize(candidates.size());
+    for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
+      score.allowed = takes(group, treatment);
+    llvm::StringSet<> tensors;
     for (const Site &site : group.sites) {
       const ScoredSite &described = scored.sites.emplace_back(describe(site));
+      if (!tensors.insert(weightUnder(site.weight()).getSource()).second)
+        continue;
       scored.elements += described.elements();
       for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
         if (auto error = addSize(score, described, treatment))

@@ -17,14 +17,21 @@ struct SiteGroup {
   std::vector<Site> sites;
 };
 
+/// A run of the model with one group rounded, for its score.
+struct Measurement {
+  const SiteGroup *group;
+  Treatment treatment;
+};
+
 /// The groups of the sites of `module` that `scope` (`--sites`) names, in program order: every
-/// site by itself but for `ties` (`--group`): "qkv" ties q, k and v, "gate_up" gate and up.
-/// Errors (usage): neither scope nor tie.
+/// site by itself but for `ties` (`--group`): "qkv" ties q, k and v, "gate_up" gate and up. Sites
+/// that use one tensor are one group, named after the first. Errors (usage): neither scope nor tie.
 llvm::Expected<std::vector<SiteGroup>> siteGroups(mlir::ModuleOp module, llvm::StringRef scope,
                                                   llvm::StringRef ties);
 
-/// The table of `groups` with sizes, without scores. Errors (usage): a site that cannot take a
-/// candidate.
+/// The table of `groups` with sizes, without scores; a tensor counts once. Where rows are looked up
+/// and not multiplied, candidates that need to know the input are not allowed. Errors (usage): a
+/// site that cannot take a candidate by its size.
 llvm::Expected<ScoreTable> sizedTable(llvm::ArrayRef<SiteGroup> groups,
                                       llvm::ArrayRef<Treatment> candidates);
 

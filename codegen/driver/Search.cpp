@@ -7,7 +7,6 @@
 
 #include "codegen/driver/Calibrator.h"
 #include "ir/Failure.h"
-#include "passes/moments/MomentMethod.h"
 #include "passes/search/BudgetSolver.h"
 
 #include <cmath>
@@ -27,11 +26,6 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
     return list.takeError();
   std::vector<Treatment> kept;
   for (Treatment treatment : *list) {
-    if (momentMethod(treatment))
-      return usageError("--auto: this version cannot score {}; give {}@imatrix, save the recipe "
-                        "(--save-recipe) and write @{} into it",
-                        printTreatment(treatment), formatName(treatment.weight).str(),
-                        methodName(treatment.method).str());
     bool plainFloat = formatInfo(treatment.weight).family == CodecFamily::Float;
     if (options.activations == "8" && options.automatic == "all" && !plainFloat)
       treatment.activation = FormatId::Int8Token;

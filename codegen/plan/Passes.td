@@ -62,7 +62,10 @@ def PlanToLLVM : Pass<"plan-to-llvm", "::mlir::ModuleOp"> {
     that calls `qk_KERNEL` with a constant parameter array; every launch becomes
     a constant descriptor (places of weights and buffers) and one call in
     `NAME_forward`. Thirty equal layers share their functions. `NAME_query`
-    returns the constant `qplan_model_v1`; it alone is visible outside.
+    returns the constant `qplan_model_v1`; it alone is visible outside. With
+    `launches` there is also `NAME_launches(env, args, first, end)`, which runs the
+    launches [first, end) alone, without checks: calibration enters a program where
+    it likes.
 
     Assumes: places are assigned. Guarantees: the module holds the LLVM dialect
     only; the kernels themselves are declarations for the linker of bitcode.
@@ -70,7 +73,8 @@ def PlanToLLVM : Pass<"plan-to-llvm", "::mlir::ModuleOp"> {
   let options = [
     Option<"target", "target", "std::string", "\"\"", "Target name stored in the model">,
     Option<"features", "features", "std::string", "\"\"", "CPU features stored in the model">,
-    Option<"producer", "producer", "std::string", "\"qplan 0.1.0\"", "Producer stored in the model">];
+    Option<"producer", "producer", "std::string", "\"qplan 0.1.0\"", "Producer stored in the model">,
+    Option<"launchRange", "launches", "bool", "false", "Emit NAME_launches">];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
   let statistics = [
     Statistic<"launches", "launches", "Launches of all programs">,

@@ -6,6 +6,7 @@
 //   NAME.kI.KERNEL.run(env, args, places)        splits the work over the threads
 // For each launch: a constant array of places (`places`), and in NAME_forward one
 // call of `run`. The qk_ functions are bodies in bitcode, linked and inlined later.
+// NAME_launches, where it is wanted, runs some of the launches.
 //
 //===----------------------------------------------------------------------===//
 #include "codegen/plan/KernelTable.h"
@@ -106,6 +107,14 @@ public:
   void branch(Value condition, Block *yes, Block *no) {
     LLVM::CondBrOp::create(builder, loc, condition, yes, no);
   }
+  /// Goes to the block of the number that `value` is, or to `otherwise`.
+  void dispatch(Value value, Block *otherwise, ArrayRef<int64_t> numbers,
+                ArrayRef<Block *> blocks) {
+    auto cases = DenseIntElementsAttr::get(
+        RankedTensorType::get({int64_t(numbers.size())}, i64), numbers);
+    SmallVector<ValueRange> none(blocks.size());
+    LLVM::SwitchOp::create(builder, loc, value, otherwise, ValueRange(), cases, blocks, none);
+  }
   void enter(Block *block) { builder.setInsertionPointToStart(block); }
   void call(LLVM::LLVMFuncOp callee, ValueRange operands) {
     LLVM::CallOp::create(builder, loc, callee, operands);
@@ -159,6 +168,8 @@ public:
     }
     launches = steps.size();
     emitQuery(emitForward(steps));
+    if (options.launchRange)
+      emitLaunches(steps);
     return success();
   }
 
@@ -368,6 +379,32 @@ private:
     return forward;
   }
 
+  /// NAME_launches(env, args, first, end), 0 <= first < end <= launches: a chain of blocks, one
+  /// for each launch, that is entered at `first`.
+  void emitLaunches(ArrayRef<std::pair<Specialisation *, LLVM::GlobalOp>> steps) {
+    Type p = emit.pointer, i = emit.i64;
+    LLVM::LLVMFuncOp range =
+        emit.begin(name + "_launches", emit.none, {p, p, i, i}, LLVM::Linkage::External);
+    Value env = range.getArgument(0), args = range.getArgument(1), end = range.getArgument(3);
+    SmallVector<Block *> blocks;
+    SmallVector<int64_t> numbers;
+    for (size_t n = 0; n < steps.size(); ++n) {
+      numbers.push_back(int64_t(n));
+      blocks.push_back(emit.addBlock());
+    }
+    Block *done = emit.addBlock();
+    emit.dispatch(range.getArgument(2), done, numbers, blocks);
+    for (auto [n, step] : llvm::enumerate(steps)) {
+      emit.enter(blocks[n]);
+      emit.call(step.first->run, {env, args, emit.addressOf(step.second)});
+      Block *next = n + 1 < steps.size() ? blocks[n + 1] : done;
+      emit.branch(emit.compare(LLVM::ICmpPredicate::sgt, end, emit.constant(int64_t(n) + 1)), next,
+                  done);
+    }
+    emit.enter(done);
+    emit.ret();
+  }
+
   /// The fields of qplan_model_v1 in order, in the initialiser at the insertion point.
   SmallVector<Value> modelFields(ArrayRef<LLVM::GlobalOp> texts, LLVM::LLVMFuncOp forward) {
     SmallVector<Value> fields = {emit.constant32(QPLAN_ABI_VERSION),
@@ -426,7 +463,7 @@ struct PlanToLLVMPass : impl::PlanToLLVMBase<PlanToLLVMPass> {
   using PlanToLLVMBase::PlanToLLVMBase;
   void runOnOperation() override {
     Emitter emit(getOperation());
-    PlanToLLVMOptions names{target, features, producer};
+    PlanToLLVMOptions names{target, features, producer, launchRange};
     for (ProgramOp program : llvm::make_early_inc_range(getOperation().getOps<ProgramOp>())) {
       ProgramLowering lowering(program, emit, names);
       if (failed(lowering.lower()))

@@ -40,11 +40,6 @@ struct TrialRounding {
 llvm::Expected<std::vector<uint8_t>> packTrial(plan::WeightOp weight, WeightStore &store,
                                                const TrialRounding &rounding, unsigned threads);
 
-/// Sum over rows and columns of columnWeights[j] * (w - rounded(w))^2.
-llvm::Expected<double> roundingError(plan::WeightOp weight, WeightStore &store,
-                                     const TrialRounding &rounding,
-                                     llvm::ArrayRef<float> columnWeights, unsigned threads);
-
 } // namespace qplan
 
 #endif // QPLAN_CODEGEN_WEIGHTS_PACKWEIGHTS_H

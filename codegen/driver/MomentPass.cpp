@@ -1,0 +1,180 @@
+//===- MomentPass.cpp - second moments of inputs, a few at a time ---------===//
+//
+// See MomentPass.h. Rows are sampled by stepping through the launches of a run
+// (LivePass.h) and copying what each observer reads.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/driver/MomentPass.h"
+
+#include "codegen/driver/LivePass.h"
+#include "ir/Failure.h"
+#include "passes/Sites.h"
+
+#include <cmath>
+#include <mlir/IR/Builders.h>
+
+using namespace mlir;
+using namespace qplan;
+
+namespace {
+
+/// Bytes of second moments held at a time; one input may need more by itself.
+constexpr int64_t momentBytes = 400 << 20;
+
+void insertMomentObservers(ModuleOp module, ArrayRef<MomentInput> inputs) {
+  llvm::StringSet<> names;
+  for (const MomentInput &input : inputs)
+    names.insert(input.observer);
+  for (const Site &site : collectSites(module))
+    if (names.contains(site.name)) {
+      OpBuilder builder(site.op);
+      for (bool gram : {false, true})
+        qp::ObserveOp::create(builder, site.op->getLoc(), site.input(), site.name, gram,
+                              /*histogram=*/false);
+    }
+}
+
+/// What the observers of `program` found of `input`. Borrows their memory.
+llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MomentInput &input) {
+  InputMoments moments;
+  moments.subject = "site " + input.observer;
+  moments.columns = input.columns;
+  for (Attribute attr : live.program()->getAttrOfType<ArrayAttr>("observers")) {
+    auto entry = cast<DictionaryAttr>(attr);
+    if (entry.getAs<StringAttr>("site").getValue() != input.observer)
+      continue;
+    uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
+    if (entry.getAs<UnitAttr>("gram")) {
+      auto *gram = reinterpret_cast<double *>(memory);
+      for (int64_t i = 0; i < input.columns; ++i) // observers fill the lower triangle
+        for (int64_t j = 0; j < i; ++j)
+          gram[j * input.columns + i] = gram[i * input.columns + j];
+      moments.gram = ArrayRef(gram, size_t(input.columns * input.columns));
+      std::memcpy(&moments.count, memory + input.bytes(), sizeof moments.count);
+    } else {
+      SiteStatistics ranges = readObserver(memory, input.columns);
+      moments.absMax = std::move(ranges.absMax);
+      moments.meanAbs = std::move(ranges.meanAbs);
+    }
+  }
+  for (int64_t j = 0; j < input.columns; ++j)
+    if (!std::isfinite(moments.gram[size_t(j * input.columns + j)]))
+      return inputError("{}: column {} of its input becomes NaN or infinite on the calibration "
+                        "text; the weights are broken or overflow f32",
+                        moments.subject, j);
+  return moments;
+}
+
+/// Runs windows, and keeps rows of the inputs.
+class SampledRuns {
+public:
+  SampledRuns(LiveModel &live, ArrayRef<MomentInput> inputs, int64_t wanted)
+      : live(live), inputs(inputs), wanted(wanted), samples(inputs.size()) {}
+
+  llvm::Error run(ArrayRef<std::vector<int32_t>> windows, const ProgressSink &progress) {
+    for (auto [i, window] : llvm::enumerate(windows)) {
+      auto error = wanted > 0 ? step(window, int64_t(windows.size())) : live.run(window, nullptr);
+      if (error)
+        return error;
+      progress.update("calibrate", i + 1, windows.size());
+    }
+    return llvm::Error::success();
+  }
+
+  /// Rows of input `index` [n, columns].
+  ArrayRef<float> rowsOf(size_t index) const { return samples[index]; }
+
+private:
+  /// The launches that observe the moments of each input, in their order.
+  void findObservers() {
+    for (Attribute attr : live.program()->getAttrOfType<ArrayAttr>("observers")) {
+      auto entry = cast<DictionaryAttr>(attr);
+      StringRef site = entry.getAs<StringAttr>("site").getValue();
+      for (auto [i, input] : llvm::enumerate(inputs))
+        if (entry.getAs<UnitAttr>("gram") && site == input.observer)
+          observers[pass->observerAt(entry.getAs<IntegerAttr>("offset").getInt())] = i;
+    }
+  }
+
+  llvm::Error step(ArrayRef<int32_t> window, int64_t windows) {
+    if (!pass) {
+      auto made = LivePass::create(live, int64_t(window.size()));
+      if (!made)
+        return made.takeError();
+      pass = std::move(*made);
+      findObservers();
+    }
+    if (auto error = pass->begin(window, nullptr))
+      return error;
+    int64_t at = 0;
+    for (auto [launch, input] : observers) {
+      pass->run(at, launch);
+      at = launch;
+      LiveRows rows = pass->inputOf(launch);
+      const int64_t count = std::min(rows.count, (wanted + windows - 1) / windows);
+      for (int64_t i = 0; i < count; ++i) {
+        const float *row = rows.row((2 * i + 1) * rows.count / (2 * count));
+        samples[input].insert(samples[input].end(), row, row + rows.columns);
+      }
+    }
+    pass->run(at, pass->launches());
+    return llvm::Error::success();
+  }
+
+  LiveModel &live;
+  ArrayRef<MomentInput> inputs;
+  const int64_t wanted;
+  std::vector<std::vector<float>> samples;
+  std::unique_ptr<LivePass> pass;
+  std::map<int64_t, size_t> observers; ///< launch to input
+};
+
+} // namespace
+
+InputMoments qplan::dividedMoments(const InputMoments &moments, ArrayRef<float> factors,
+                                 std::vector<double> &gram) {
+  InputMoments out = moments;
+  const int64_t n = moments.columns;
+  gram.resize(size_t(n * n));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      gram[i * n + j] = moments.gram[i * n + j] / (double(factors[i]) * double(factors[j]));
+  out.gram = gram;
+  for (int64_t j = 0; j < n; ++j) {
+    out.absMax[j] /= factors[j];
+    out.meanAbs[j] /= factors[j];
+  }
+  return out;
+}
+
+llvm::Error Compiler::visitMoments(ArrayRef<MomentInput> inputs,
+                                   ArrayRef<std::vector<int32_t>> windows, int64_t sampledRows,
+                                   const MomentVisitor &visit) {
+  for (size_t begin = 0, end; begin < inputs.size(); begin = end) {
+    int64_t bytes = inputs[begin].bytes();
+    for (end = begin + 1; end < inputs.size() && bytes + inputs[end].bytes() <= momentBytes; ++end)
+      bytes += inputs[end].bytes();
+    ArrayRef<MomentInput> batch = inputs.slice(begin, end - begin);
+    auto imported = import("f32");
+    if (!imported)
+      return imported.takeError();
+    insertMomentObservers(**imported, batch);
+    if (auto error = lowerForCalibration(**imported))
+      return error;
+    auto live = LiveModel::create(std::move(*imported), *weights, options.threads, progress);
+    if (!live)
+      return live.takeError();
+    SampledRuns runs(**live, batch, sampledRows);
+    if (auto error = runs.run(windows, progress))
+      return error;
+    for (auto [i, input] : llvm::enumerate(batch)) {
+      auto moments = momentsOf(**live, input);
+      if (!moments)
+        return moments.takeError();
+      if (auto error = visit(begin + i, *moments, runs.rowsOf(i)))
+        return error;
+    }
+  }
+  return llvm::Error::success();
+}

@@ -1,0 +1,390 @@
+//===- Traces.cpp - what rounding does to the outputs of a site -----------===//
+//
+// See Traces.h. Treatments whose method is the same up to the format share what the
+// method makes of the moments; then every treatment at every site is a task of its own.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/driver/Traces.h"
+
+#include "codegen/driver/MomentPass.h"
+#include "ir/Failure.h"
+#include "passes/InputFold.h"
+#include "passes/SmoothFactors.h"
+#include "passes/gptq/Wide.h"
+#include "passes/moments/OutputError.h"
+
+#include <llvm/ADT/MapVector.h>
+#include <mutex>
+
+using namespace qplan;
+
+namespace {
+
+/// Rows of a matrix that stand for all: a tile of OutputError, fewer of each expert.
+int64_t sampledRowsOf(const Site &site) {
+  return std::min<int64_t>(site.rows, std::max<int64_t>(4, errorTileRows / site.weightCount));
+}
+
+/// Survivors of the search of a tcq row: enough for the ratios of errors.
+constexpr double scoringBeam = 32;
+
+bool smooths(const Treatment &t) {
+  return t.method == Method::SmoothQuant || t.method == Method::SmoothQuantPlus ||
+         (t.method == Method::Gptq && t.parameter("smooth") != 0);
+}
+
+bool hasFactors(const Treatment &t) {
+  return smooths(t) || t.method == Method::Awq ||
+         (t.method == Method::Gptq && t.parameter("awq") != 0);
+}
+
+bool isTrellis(const Treatment &t) {
+  return formatInfo(t.weight).family == CodecFamily::Trellis;
+}
+
+/// What treatments that share a preparation agree in.
+std::string preparationOf(const Treatment &t) {
+  if (hasFactors(t))
+    return printTreatment(t);
+  Treatment key{FormatId::F32, {}, t.method, t.parameters};
+  return printTreatment(key) + (isTrellis(t) ? " trellis" : "");
+}
+
+/// A treatment whose traces are wanted.
+struct Wanted {
+  Treatment treatment;
+  std::string weightName, inputName; ///< in the statistics
+};
+
+/// Some rows of one weight of a site.
+struct SampledWeight {
+  WeightView view;
+  int64_t count = 0;
+  std::vector<float> values = {}; ///< [count, columns]
+  std::string subject;
+};
+
+/// What the traces of one input are made from.
+class InputTraces {
+public:
+  InputTraces(WeightStore &store, Statistics &statistics, unsigned threads,
+              llvm::ArrayRef<Site> sites, const InputMoments &moments,
+              llvm::ArrayRef<float> rows)
+      : store(store), statistics(statistics), threads(threads), sites(sites), moments(moments),
+        rows(rows), columns(moments.columns) {}
+
+  llvm::Error read();
+  /// Traces of treatments with one preparation.
+  llvm::Error measure(llvm::ArrayRef<Wanted> treatments);
+
+private:
+  /// What a method makes of the input for some treatments.
+  struct Prepared {
+    std::vector<float> factors; ///< empty: none
+    std::vector<double> gram;   ///< of the divided moments
+    InputMoments moments;
+    std::unique_ptr<OutputError> output;
+    std::unique_ptr<MomentRounder> rounder; ///< null: the codec rounds
+  };
+  llvm::Expected<std::vector<float>> factorsOf(const Treatment &treatment);
+  llvm::Expected<Prepared> prepare(const Treatment &treatment);
+  MomentWeight weightFor(const SampledWeight &weight, const Treatment &treatment,
+                         llvm::ArrayRef<float> factors) const;
+  llvm::Expected<double> weightTrace(size_t site, const Treatment &treatment,
+                                     const Prepared &prepared) const;
+  llvm::Expected<std::vector<float>> rounded(const MomentWeight &weight, const Site &site,
+                                             const Prepared &prepared) const;
+  llvm::Expected<std::vector<double>> inputError(const Site &site, const Treatment &treatment,
+                                                 const Prepared &prepared) const;
+  double inputTrace(size_t site, llvm::ArrayRef<double> error) const;
+
+  WeightStore &store;
+  Statistics &statistics;
+  const unsigned threads;
+  llvm::ArrayRef<Site> sites;
+  const InputMoments &moments;
+  llvm::ArrayRef<float> rows;
+  const int64_t columns;
+  std::vector<std::vector<SampledWeight>> weights; ///< of each site
+};
+
+llvm::Error InputTraces::read() {
+  for (const Site &site : sites) {
+    auto &list = weights.emplace_back();
+    for (unsigned i = 0; i < site.weightCount; ++i) {
+      auto view = store.open(weightUnder(site.weight(i)).getSource());
+      if (!view)
+        return view.takeError();
+      SampledWeight weight{*view, sampledRowsOf(site), {},
+                           fmt::format("site {}: {}", site.name, view->text())};
+      weight.values.resize(size_t(weight.count * columns));
+      for (int64_t r = 0; r < weight.count; ++r)
+        if (auto error = view->readRows((2 * r + 1) * site.rows / (2 * weight.count), 1,
+                                        weight.values.data() + r * columns))
+          return error;
+      list.push_back(std::move(weight));
+    }
+  }
+  return llvm::Error::success();
+}
+
+MomentWeight InputTraces::weightFor(const SampledWeight &weight, const Treatment &treatment,
+                                    llvm::ArrayRef<float> factors) const {
+  MomentWeight out;
+  out.treatment = treatment;
+  if (treatment.method == Method::Gptq && isTrellis(treatment))
+    out.treatment.parameters.try_emplace("beam", scoringBeam);
+  out.rows = weight.count;
+  out.subject = weight.subject;
+  out.read = [&weight, factors, width = columns](int64_t first, int64_t count, float *to) {
+    const float *from = weight.values.data() + first * width;
+    for (int64_t i = 0; i < count * width; ++i)
+      to[i] = factors.empty() ? from[i] : from[i] * factors[size_t(i % width)];
+    return llvm::Error::success();
+  };
+  return out;
+}
+
+llvm::Expected<std::vector<float>> InputTraces::factorsOf(const Treatment &treatment) {
+  if (const MomentMethod *method = momentMethod(treatment)) {
+    std::vector<MomentWeight> all;
+    for (const auto &list : weights)
+      for (const SampledWeight &weight : list)
+        all.push_back(weightFor(weight, treatment, {}));
+    InputFold fold(sites.vec());
+    auto legal = [&](std::vector<float> &factors) { fold.legalize(factors); };
+    return method->factors(moments, all, legal, threads);
+  }
+  if (!smooths(treatment))
+    return std::vector<float>();
+  if (treatment.parameter("alpha") < 0)
+    return usageError("--auto: {} has no alpha before the model is run with it; give it one",
+                      printTreatment(treatment));
+  auto ranges = columnRanges(sites, statistics, store);
+  if (!ranges)
+    return ranges.takeError();
+  std::vector<float> factors = ranges->factors(treatment.parameter("alpha"));
+  InputFold(sites.vec()).legalize(factors);
+  return factors;
+}
+
+llvm::Expected<InputTraces::Prepared> InputTraces::prepare(const Treatment &treatment) {
+  Prepared prepared;
+  auto factors = factorsOf(treatment);
+  if (!factors)
+    return factors.takeError();
+  prepared.factors = std::move(*factors);
+  prepared.moments = prepared.factors.empty()
+                         ? moments
+                         : dividedMoments(moments, prepared.factors, prepared.gram);
+  prepared.output = std::make_unique<OutputError>(prepared.moments);
+  const MomentMethod *method = momentMethod(treatment);
+  if (method && method->rounds(treatment)) {
+    auto rounder = method->rounder(prepared.moments, treatment, threads);
+    if (!rounder)
+      return rounder.takeError();
+    prepared.rounder = std::move(*rounder);
+  }
+  return prepared;
+}
+
+/// Values of `rows` rows in storage of `format`, one after the other, and the numbers beside them.
+std::vector<float> decodeRows(FormatId format, llvm::ArrayRef<uint8_t> bytes, int64_t rows,
+                              int64_t columns) {
+  const Codec &codec = codecFor(format);
+  const uint64_t rowBytes = codec.bytesPerRow(columns);
+  std::vector<float> side((bytes.size() - rowBytes * uint64_t(rows)) / sizeof(float));
+  std::memcpy(side.data(), bytes.data() + rowBytes * uint64_t(rows), side.size() * sizeof(float));
+  std::vector<float> values(size_t(rows * columns));
+  for (int64_t r = 0; r < rows; ++r)
+    codec.decodeRow(bytes.data() + rowBytes * uint64_t(r), columns, values.data() + r * columns,
+                    {side, r});
+  return values;
+}
+
+llvm::Expected<std::vector<float>> InputTraces::rounded(const MomentWeight &weight,
+                                                        const Site &site,
+                                                        const Prepared &prepared) const {
+  const FormatId format = weight.treatment.weight;
+  if (prepared.rounder) {
+    auto bytes = prepared.rounder->round(weight);
+    if (!bytes)
+      return bytes.takeError();
+    return decodeRows(format, *bytes, weight.rows, columns);
+  }
+  std::vector<float> values(size_t(weight.rows * columns));
+  if (auto error = weight.read(0, weight.rows, values.data()))
+    return std::move(error);
+  const Codec &codec = codecFor(format);
+  SideObserver side(format, weight.rows, columns);
+  for (int64_t r = 0; side.isNeeded() && r < weight.rows; ++r)
+    if (auto error = side.observe(r, values.data() + r * columns, weight.subject))
+      return std::move(error);
+  const std::vector<float> numbers = side.isNeeded() ? side.values() : std::vector<float>();
+  EncodeOptions options;
+  const Method method = weight.treatment.method;
+  options.rule = method == Method::Mse || method == Method::Imatrix ? ScaleRule::Mse
+                                                                    : ScaleRule::Max;
+  if (method == Method::Imatrix)
+    options.importance = statistics.sites.at(site.name).meanSquare.data();
+  options.subject = weight.subject;
+  std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    options.row = r;
+    options.tensor = {numbers, r};
+    if (auto error = codec.encodeRow(values.data() + r * columns, columns, options, bytes.data()))
+      return std::move(error);
+    codec.decodeRow(bytes.data(), columns, values.data() + r * columns, options.tensor);
+  }
+  return values;
+}
+
+llvm::Expected<double> InputTraces::weightTrace(size_t s, const Treatment &treatment,
+                                                const Prepared &prepared) const {
+  const Site &site = sites[s];
+  if (treatment.weight == site.stored)
+    return 0.0; // kept as it is
+  std::vector<float> tile(size_t(errorTileRows * columns));
+  double sum = 0;
+  for (const SampledWeight &sampled : weights[s]) {
+    MomentWeight weight = weightFor(sampled, treatment, prepared.factors);
+    auto values = rounded(weight, site, prepared);
+    if (!values)
+      return values.takeError();
+    std::vector<float> exact(values->size());
+    llvm::cantFail(weight.read(0, weight.rows, exact.data()));
+    for (size_t i = 0; i < exact.size(); ++i)
+      (*values)[i] -= exact[i];
+    transposeTile(values->data(), weight.rows, columns, tile.data());
+    sum += prepared.output->of(tile.data()) * double(site.rows) / double(weight.rows);
+  }
+  return sum;
+}
+
+/// Mean square of what rounding the rows does to each column, as if they were not divided.
+llvm::Expected<std::vector<double>> InputTraces::inputError(const Site &site,
+                                                            const Treatment &treatment,
+                                                            const Prepared &prepared) const {
+  const FormatId format = *treatment.activation;
+  const Codec &codec = codecFor(format);
+  const std::vector<float> &factors = prepared.factors;
+  auto factor = [&](int64_t j) { return factors.empty() ? 1.0f : factors[size_t(j)]; };
+  std::vector<float> side;
+  if (formatInfo(format).isPerTensor()) {
+    float largest = 0;
+    for (auto [j, value] : llvm::enumerate(statistics.sites.at(site.name).absMax))
+      largest = std::max(largest, value / factor(int64_t(j)));
+    side.push_back(largest > 0 ? float(largest / scaleDivisor(format)) : 1.0f);
+  }
+  std::vector<double> sums(size_t(columns), 0.0);
+  std::vector<float> row(static_cast<size_t>(columns)), back(row.size());
+  std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
+  EncodeOptions options;
+  options.subject = site.name;
+  const int64_t count = int64_t(rows.size()) / columns;
+  for (int64_t r = 0; r < count; ++r) {
+    options.row = r;
+    options.tensor = {side, r};
+    for (int64_t j = 0; j < columns; ++j)
+      row[size_t(j)] = rows[size_t(r * columns + j)] / factor(j);
+    if (auto error = codec.encodeRow(row.data(), columns, options, bytes.data()))
+      return std::move(error);
+    codec.decodeRow(bytes.data(), columns, back.data(), options.tensor);
+    for (int64_t j = 0; j < columns; ++j) {
+      const double error = double(back[size_t(j)] - row[size_t(j)]) * factor(j);
+      sums[size_t(j)] += error * error / double(count);
+    }
+  }
+  return sums;
+}
+
+double InputTraces::inputTrace(size_t s, llvm::ArrayRef<double> error) const {
+  double sum = 0;
+  for (const SampledWeight &weight : weights[s]) {
+    const double share = double(sites[s].rows) / double(weight.count);
+    for (size_t i = 0; i < weight.values.size(); ++i)
+      sum += share * error[i % size_t(columns)] * weight.values[i] * weight.values[i];
+  }
+  return sum;
+}
+
+llvm::Error InputTraces::measure(llvm::ArrayRef<Wanted> treatments) {
+  auto prepared = prepare(treatments[0].treatment);
+  if (!prepared)
+    return prepared.takeError();
+  std::mutex mutex;
+  llvm::Error failure = llvm::Error::success();
+  auto fail = [&](llvm::Error error) {
+    if (failure)
+      llvm::consumeError(std::move(error));
+    else
+      failure = std::move(error);
+  };
+  const int64_t tasks = int64_t(treatments.size() * sites.size());
+  gptq::parallelFor(tasks, threads, [&](int64_t task) {
+    const Wanted &wanted = treatments[size_t(task) / sites.size()];
+    const size_t s = size_t(task) % sites.size();
+    auto weight = weightTrace(s, wanted.treatment, *prepared);
+    llvm::Expected<std::vector<double>> error = std::vector<double>();
+    if (!wanted.inputName.empty())
+      error = inputError(sites[s], wanted.treatment, *prepared);
+    std::lock_guard<std::mutex> lock(mutex);
+    auto &traces = statistics.traces[sites[s].name];
+    if (!weight)
+      fail(weight.takeError());
+    else
+      traces[wanted.weightName] = *weight;
+    if (!error)
+      fail(error.takeError());
+    else if (!wanted.inputName.empty())
+      traces[wanted.inputName] = inputTrace(s, *error);
+  });
+  return failure;
+}
+
+} // namespace
+
+std::string qplan::weightTraceName(const Treatment &treatment) {
+  Treatment weights = treatment;
+  if (!smooths(treatment)) {
+    weights.activation.reset();
+    weights.parameters.erase("range");
+    weights.parameters.erase("percentile");
+  }
+  return printTreatment(weights);
+}
+
+std::string qplan::inputTraceName(const Treatment &treatment) {
+  if (!treatment.activation)
+    return "";
+  return "input " + (hasFactors(treatment) ? printTreatment(treatment)
+                                           : formatName(*treatment.activation).str());
+}
+
+llvm::Error TraceMeter::measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
+                                const InputMoments &moments, llvm::ArrayRef<float> rows) {
+  llvm::MapVector<llvm::StringRef, std::vector<Wanted>> parts;
+  std::vector<std::string> keys;
+  for (const Treatment &treatment : treatments)
+    keys.push_back(preparationOf(treatment));
+  for (auto [key, treatment] : llvm::zip(keys, treatments)) {
+    Wanted wanted{treatment, weightTraceName(treatment), inputTraceName(treatment)};
+    const bool known = llvm::all_of(sites, [&](const Site &site) {
+      const auto &traces = statistics.traces[site.name];
+      return traces.contains(wanted.weightName) &&
+             (wanted.inputName.empty() || traces.contains(wanted.inputName));
+    });
+    if (!known)
+      parts[key].push_back(std::move(wanted));
+  }
+  if (parts.empty())
+    return llvm::Error::success();
+  InputTraces input(store, statistics, threads, sites, moments, rows);
+  if (auto error = input.read())
+    return error;
+  for (auto &[key, wanted] : parts)
+    if (auto error = input.measure(wanted))
+      return error;
+  return llvm::Error::success();
+}

@@ -1,0 +1,48 @@
+//===- Traces.h - what rounding does to the outputs of a site ----*- C++ -*-===//
+//
+// The expected square of the error of a linear's outputs is tr(dW H dW^T) for its
+// weights, H = mean x x^T, and sum over columns j of E[e_j^2] sum over rows r of W_rj^2
+// for the rounding e of its rows. Both are exact, up to this: some rows of each matrix,
+// which lie evenly, stand for all (rows are rounded apart from each other), and so do
+// some of the rows that entered.
+//
+//===----------------------------------------------------------------------===//
+#ifndef QPLAN_CODEGEN_DRIVER_TRACES_H
+#define QPLAN_CODEGEN_DRIVER_TRACES_H
+
+#include "ir/weights/WeightStore.h"
+#include "passes/Sites.h"
+#include "passes/moments/MomentMethod.h"
+#include "passes/search/Statistics.h"
+
+namespace qplan {
+
+/// Rows of an input that are sampled for the rounding of activations.
+inline constexpr int64_t sampledInputRows = 512;
+
+/// Under which names Statistics::traces keeps the two terms of a treatment. The first does
+/// not depend on the activations where factors do not; the second is empty without activations.
+std::string weightTraceName(const Treatment &treatment);
+std::string inputTraceName(const Treatment &treatment);
+
+/// The traces of one input after the other.
+class TraceMeter {
+public:
+  /// Reads column ranges from `statistics` and writes traces into it.
+  TraceMeter(WeightStore &store, Statistics &statistics, unsigned threads)
+      : store(store), statistics(statistics), threads(threads) {}
+
+  /// Fills in what the statistics lack of `treatments` at `sites`, which all read the input whose
+  /// `moments` and rows [n, columns] are given. Errors: those of methods, reading and encoding.
+  llvm::Error measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
+                      const InputMoments &moments, llvm::ArrayRef<float> rows);
+
+private:
+  WeightStore &store;
+  Statistics &statistics;
+  unsigned threads;
+};
+
+} // namespace qplan
+
+#endif // QPLAN_CODEGEN_DRIVER_TRACES_H

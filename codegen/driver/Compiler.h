@@ -57,6 +57,7 @@ struct ProgressSink {
   std::function<void(llvm::StringRef line)> note = [](llvm::StringRef) {};
 };
 
+class AssembledModel;
 class LiveModel;
 class PartialSums;
 struct InputMoments;
@@ -91,6 +92,10 @@ private:
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
   llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
+  /// A model that takes the candidates of `table`, made by scoreTable(), for `count` windows of
+  /// the calibration text from `firstWindow` on (where there are none: the first).
+  llvm::Expected<std::unique_ptr<AssembledModel>> assemble(const ScoreTable &table,
+                                                           int64_t firstWindow, int64_t count);
   /// Fills in the traces of `treatments` that the statistics lack at sites of the imported
   /// `module`, and the scores that `missing` names; `keep` is called whenever some are known.
   llvm::Error measureTraces(mlir::ModuleOp module, llvm::ArrayRef<Treatment> treatments,

@@ -25,10 +25,6 @@ using namespace qplan;
 
 namespace {
 
-/// Text on which divergences are measured: enough to rank sites, as short as that allows,
-/// since it is run once for each group.
-constexpr int64_t scoringWindows = 2, scoringLength = 256;
-
 /// Samples of the text from which second moments for traces come, at most.
 constexpr uint64_t traceSamples = 32;
 
@@ -107,7 +103,7 @@ public:
     for (const Site &site : group.sites) {
       plan::WeightOp weight = bySite.lookup(site.name);
       first = std::min(first, runs->pass().readerOf(weight));
-      auto packed = packTrial(weight, store, roundingOf(site, treatment), threads);
+      auto packed = packTrial(weight, store, {treatment.weight, codecRounding(site, treatment, statistics)}, threads);
       if (!packed) {
         restore();
         return packed.takeError();
@@ -122,16 +118,6 @@ public:
   }
 
 private:
-  TrialRounding roundingOf(const Site &site, const Treatment &treatment) {
-    WeightRounding rounding;
-    auto seen = statistics.sites.find(site.name);
-    if (treatment.method == Method::Mse || treatment.method == Method::Imatrix)
-      rounding.rule = ScaleRule::Mse;
-    if (treatment.method == Method::Imatrix && seen != statistics.sites.end())
-      rounding.importance = seen->second.meanSquare;
-    return {treatment.weight, std::move(rounding)};
-  }
-
   LiveModel &live;
   WeightStore &store;
   const Statistics &statistics;
@@ -263,6 +249,11 @@ llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measure
 }
 
 llvm::Expected<ScoreTable> Compiler::scoreTable(ArrayRef<Treatment> candidates) {
+  for (const Treatment &candidate : candidates)
+    if (const MomentMethod *method = momentMethod(candidate))
+      if (auto error = method->check(candidate))
+        return usageError("--auto: {}: {}", printTreatment(candidate),
+                          llvm::toString(std::move(error)));
   auto module = import("f32");
   if (!module)
     return module.takeError();

@@ -11,6 +11,10 @@
 
 namespace qplan {
 
+/// Text on which divergences are measured: enough to rank sites, as short as that allows,
+/// since it is run once for each group.
+inline constexpr int64_t scoringWindows = 2, scoringLength = 256;
+
 /// Sites of a module that get one treatment.
 struct SiteGroup {
   std::string name;

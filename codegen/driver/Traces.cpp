@@ -74,7 +74,9 @@ public:
       : store(store), statistics(statistics), threads(threads), sites(sites), moments(moments),
         rows(rows), columns(moments.columns) {}
 
-  llvm::Error read();
+  /// Reads rows of the weights: all, or those that stand for them.
+  llvm::Error read(bool all);
+  llvm::Expected<std::vector<RoundedSite>> round(const Treatment &treatment);
   /// Traces of treatments with one preparation.
   llvm::Error measure(llvm::ArrayRef<Wanted> treatments);
 
@@ -106,17 +108,19 @@ private:
   const InputMoments &moments;
   llvm::ArrayRef<float> rows;
   const int64_t columns;
+  bool readAll = false;
   std::vector<std::vector<SampledWeight>> weights; ///< of each site
 };
 
-llvm::Error InputTraces::read() {
+llvm::Error InputTraces::read(bool all) {
+  readAll = all;
   for (const Site &site : sites) {
     auto &list = weights.emplace_back();
     for (unsigned i = 0; i < site.weightCount; ++i) {
       auto view = store.open(weightUnder(site.weight(i)).getSource());
       if (!view)
         return view.takeError();
-      SampledWeight weight{*view, sampledRowsOf(site), {},
+      SampledWeight weight{*view, all ? site.rows : sampledRowsOf(site), {},
                            fmt::format("site {}: {}", site.name, view->text())};
       weight.values.resize(size_t(weight.count * columns));
       for (int64_t r = 0; r < weight.count; ++r)
@@ -133,7 +137,7 @@ MomentWeight InputTraces::weightFor(const SampledWeight &weight, const Treatment
                                     llvm::ArrayRef<float> factors) const {
   MomentWeight out;
   out.treatment = treatment;
-  if (treatment.method == Method::Gptq && isTrellis(treatment))
+  if (!readAll && treatment.method == Method::Gptq && isTrellis(treatment))
     out.treatment.parameters.try_emplace("beam", scoringBeam);
   out.rows = weight.count;
   out.subject = weight.subject;
@@ -222,12 +226,8 @@ llvm::Expected<std::vector<float>> InputTraces::rounded(const MomentWeight &weig
     if (auto error = side.observe(r, values.data() + r * columns, weight.subject))
       return std::move(error);
   const std::vector<float> numbers = side.isNeeded() ? side.values() : std::vector<float>();
-  EncodeOptions options;
-  const Method method = weight.treatment.method;
-  options.rule = method == Method::Mse || method == Method::Imatrix ? ScaleRule::Mse
-                                                                    : ScaleRule::Max;
-  if (method == Method::Imatrix)
-    options.importance = statistics.sites.at(site.name).meanSquare.data();
+  const WeightRounding rounding = codecRounding(site, weight.treatment, statistics);
+  EncodeOptions options = rounding.applied({});
   options.subject = weight.subject;
   std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
   for (int64_t r = 0; r < weight.rows; ++r) {
@@ -262,37 +262,23 @@ llvm::Expected<double> InputTraces::weightTrace(size_t s, const Treatment &treat
   return sum;
 }
 
-/// Mean square of what rounding the rows does to each column, as if they were not divided.
+/// Mean square of what rounding the rows does to each column.
 llvm::Expected<std::vector<double>> InputTraces::inputError(const Site &site,
                                                             const Treatment &treatment,
                                                             const Prepared &prepared) const {
-  const FormatId format = *treatment.activation;
-  const Codec &codec = codecFor(format);
-  const std::vector<float> &factors = prepared.factors;
-  auto factor = [&](int64_t j) { return factors.empty() ? 1.0f : factors[size_t(j)]; };
-  std::vector<float> side;
-  if (formatInfo(format).isPerTensor()) {
-    float largest = 0;
-    for (auto [j, value] : llvm::enumerate(statistics.sites.at(site.name).absMax))
-      largest = std::max(largest, value / factor(int64_t(j)));
-    side.push_back(largest > 0 ? float(largest / scaleDivisor(format)) : 1.0f);
-  }
+  auto round = inputRounding(site, treatment, prepared.factors, statistics);
+  if (!round)
+    return round.takeError();
   std::vector<double> sums(size_t(columns), 0.0);
-  std::vector<float> row(static_cast<size_t>(columns)), back(row.size());
-  std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
-  EncodeOptions options;
-  options.subject = site.name;
+  std::vector<float> row(static_cast<size_t>(columns));
   const int64_t count = int64_t(rows.size()) / columns;
   for (int64_t r = 0; r < count; ++r) {
-    options.row = r;
-    options.tensor = {side, r};
-    for (int64_t j = 0; j < columns; ++j)
-      row[size_t(j)] = rows[size_t(r * columns + j)] / factor(j);
-    if (auto error = codec.encodeRow(row.data(), columns, options, bytes.data()))
+    const float *exact = rows.data() + r * columns;
+    std::copy(exact, exact + columns, row.begin());
+    if (auto error = (*round)(row.data(), columns))
       return std::move(error);
-    codec.decodeRow(bytes.data(), columns, back.data(), options.tensor);
     for (int64_t j = 0; j < columns; ++j) {
-      const double error = double(back[size_t(j)] - row[size_t(j)]) * factor(j);
+      const double error = double(row[size_t(j)]) - exact[j];
       sums[size_t(j)] += error * error / double(count);
     }
   }
@@ -343,7 +329,89 @@ llvm::Error InputTraces::measure(llvm::ArrayRef<Wanted> treatments) {
   return failure;
 }
 
+llvm::Expected<std::vector<RoundedSite>> InputTraces::round(const Treatment &treatment) {
+  auto prepared = prepare(treatment);
+  if (!prepared)
+    return prepared.takeError();
+  std::vector<RoundedSite> result;
+  for (auto [site, list] : llvm::zip(sites, weights)) {
+    RoundedSite &out = result.emplace_back();
+    out.factors = prepared->factors;
+    if (!prepared->rounder)
+      continue;
+    std::vector<WeightRef> parts;
+    for (const SampledWeight &sampled : list) {
+      auto rows = prepared->rounder->round(weightFor(sampled, treatment, prepared->factors));
+      if (!rows)
+        return rows.takeError();
+      auto blob = store.blobs().put({site.rows, site.columns}, treatment.weight, *rows);
+      if (!blob)
+        return blob.takeError();
+      parts.push_back(WeightRef::fromBlob(*blob));
+    }
+    WeightRef all = parts.size() == 1 ? parts[0] : WeightRef::concatRows(std::move(parts));
+    if (!out.factors.empty()) {
+      std::vector<float> inverse;
+      for (float factor : out.factors)
+        inverse.push_back(1.0f / factor);
+      auto blob = store.blobs().putFloats({columns}, inverse);
+      if (!blob)
+        return blob.takeError();
+      all = all.with(WeightTransform::scaleColumns(*blob));
+    }
+    out.source = all.text();
+  }
+  return result;
+}
+
 } // namespace
+
+WeightRounding qplan::codecRounding(const Site &site, const Treatment &treatment,
+                                    const Statistics &statistics) {
+  WeightRounding rounding;
+  auto seen = statistics.sites.find(site.name);
+  if (treatment.method == Method::Mse || treatment.method == Method::Imatrix)
+    rounding.rule = ScaleRule::Mse;
+  if (treatment.method == Method::Imatrix && seen != statistics.sites.end())
+    rounding.importance = seen->second.meanSquare;
+  return rounding;
+}
+
+llvm::Expected<RowRounding> qplan::inputRounding(const Site &site, const Treatment &treatment,
+                                                 llvm::ArrayRef<float> factors,
+                                                 const Statistics &statistics) {
+  const FormatId format = *treatment.activation;
+  std::vector<float> side;
+  if (formatInfo(format).isPerTensor()) {
+    auto seen = statistics.sites.find(site.name);
+    if (seen == statistics.sites.end())
+      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+    float largest = 0;
+    for (auto [j, value] : llvm::enumerate(seen->second.absMax))
+      largest = std::max(largest, factors.empty() ? value : value / factors[j]);
+    side.push_back(largest > 0 ? float(largest / scaleDivisor(format)) : 1.0f);
+  }
+  return [format, side, factors = factors.vec(), name = site.name](float *row,
+                                                                   int64_t columns) -> llvm::Error {
+    const Codec &codec = codecFor(format);
+    std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
+    EncodeOptions options;
+    options.subject = name;
+    options.tensor = {side, 0};
+    for (size_t j = 0; j < factors.size(); ++j)
+      row[j] /= factors[j];
+    if (auto error = codec.encodeRow(row, columns, options, bytes.data()))
+      return error;
+    codec.decodeRow(bytes.data(), columns, row, options.tensor);
+    for (size_t j = 0; j < factors.size(); ++j)
+      row[j] *= factors[j];
+    return llvm::Error::success();
+  };
+}
+
+bool qplan::needsPreparation(const Treatment &treatment) {
+  return momentMethod(treatment) || smooths(treatment);
+}
 
 std::string qplan::weightTraceName(const Treatment &treatment) {
   Treatment weights = treatment;
@@ -381,10 +449,19 @@ llvm::Error TraceMeter::measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treat
   if (parts.empty())
     return llvm::Error::success();
   InputTraces input(store, statistics, threads, sites, moments, rows);
-  if (auto error = input.read())
+  if (auto error = input.read(/*all=*/false))
     return error;
   for (auto &[key, wanted] : parts)
     if (auto error = input.measure(wanted))
       return error;
   return llvm::Error::success();
+}
+
+llvm::Expected<std::vector<RoundedSite>> TraceMeter::round(llvm::ArrayRef<Site> sites,
+                                                           const Treatment &treatment,
+                                                           const InputMoments &moments) {
+  InputTraces input(store, statistics, threads, sites, moments, {});
+  if (auto error = input.read(/*all=*/true))
+    return std::move(error);
+  return input.round(treatment);
 }

@@ -10,6 +10,7 @@
 #ifndef QPLAN_CODEGEN_DRIVER_TRACES_H
 #define QPLAN_CODEGEN_DRIVER_TRACES_H
 
+#include "ir/weights/WeightRounding.h"
 #include "ir/weights/WeightStore.h"
 #include "passes/Sites.h"
 #include "passes/moments/MomentMethod.h"
@@ -25,6 +26,29 @@ inline constexpr int64_t sampledInputRows = 512;
 std::string weightTraceName(const Treatment &treatment);
 std::string inputTraceName(const Treatment &treatment);
 
+/// How the codec rounds weights of `site` under `treatment`.
+WeightRounding codecRounding(const Site &site, const Treatment &treatment,
+                             const Statistics &statistics);
+
+/// Rounds a row in place, which may be done by several threads.
+using RowRounding = std::function<llvm::Error(float *row, int64_t columns)>;
+
+/// What `treatment`, which has an activation format, does to the rows that enter `site`, divided
+/// by `factors` (empty: none) meanwhile. Static scales are from the largest magnitude. Errors
+/// (input): statistics without the site.
+llvm::Expected<RowRounding> inputRounding(const Site &site, const Treatment &treatment,
+                                          llvm::ArrayRef<float> factors,
+                                          const Statistics &statistics);
+
+/// Whether TraceMeter::round() has something to do.
+bool needsPreparation(const Treatment &treatment);
+
+/// What a method makes of a site, for a model in f32.
+struct RoundedSite {
+  std::string source;         ///< reference of the rounded weights; empty: their codec rounds them
+  std::vector<float> factors; ///< [columns] that weights are multiplied by before; empty: none
+};
+
 /// The traces of one input after the other.
 class TraceMeter {
 public:
@@ -36,6 +60,12 @@ public:
   /// `moments` and rows [n, columns] are given. Errors: those of methods, reading and encoding.
   llvm::Error measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
                       const InputMoments &moments, llvm::ArrayRef<float> rows);
+
+  /// All rows of `sites`, which read one input and have `treatment`, as its method chooses them,
+  /// kept as blobs.
+  llvm::Expected<std::vector<RoundedSite>> round(llvm::ArrayRef<Site> sites,
+                                                 const Treatment &treatment,
+                                                 const InputMoments &moments);
 
 private:
   WeightStore &store;

@@ -215,11 +215,16 @@ public:
 
   /// One matrix, rounded as `trial` says, to the sink at its place.
   llvm::Error packOne(plan::WeightOp op, const TrialRounding &trial) {
-    auto view = store.open(op.getSource());
+    const bool asIs = !trial.source.empty();
+    auto view = store.open(asIs ? llvm::StringRef(trial.source) : op.getSource());
     if (!view)
       return view.takeError();
-    Job job{op, std::move(*view), llvm::cantFail(parseFormat(op.getFormat())), trial.format,
-            trial.rounding, 1, trial.factors};
+    Job job{op, std::move(*view), llvm::cantFail(parseFormat(op.getFormat())), {}, {}, 1};
+    if (!asIs) {
+      job.emulate = trial.format;
+      job.rounding = trial.rounding;
+      job.factors = trial.factors;
+    }
     return packJob(job);
   }
 

@@ -34,6 +34,7 @@ struct TrialRounding {
   FormatId format;
   WeightRounding rounding;      ///< how scales are chosen
   std::vector<float> factors = {}; ///< [columns]: rounds w * factors and divides; empty: none
+  std::string source = {}; ///< weight reference to take instead, as it is; empty: none
 };
 
 /// The packed bytes of one weight, all of them at once.

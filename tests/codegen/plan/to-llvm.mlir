@@ -1,6 +1,9 @@
 // RUN: qplan-opt %s -plan-assign-memory -plan-assign-weights \
 // RUN:   -plan-to-llvm="target=x86_64-linux:znver5 features=avx2,fma" | FileCheck %s
 
+// RUN: qplan-opt %s -plan-assign-memory -plan-assign-weights -plan-to-llvm="launches=true" \
+// RUN:   | FileCheck %s --check-prefix=RANGE
+
 // The two ropes share one function and differ in places; the layers of kv_store are
 // passed at run time, so they share one as well.
 plan.program @p attributes {vocabulary = 96 : i64, hidden = 64 : i64, max_context = 128 : i64,
@@ -59,3 +62,15 @@ plan.program @p attributes {vocabulary = 96 : i64, hidden = 64 : i64, max_contex
 // CHECK: @p.features("avx2,fma\00")
 // CHECK: llvm.mlir.global internal constant @p.model()
 // CHECK: llvm.func @p_query(%{{.*}}: i32) -> !llvm.ptr
+
+// A chain of launches that is entered at one and left after another.
+// RANGE: llvm.func @p_launches(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[FIRST:.*]]: i64, %[[END:.*]]: i64)
+// RANGE: llvm.switch %[[FIRST]] : i64
+// RANGE-NEXT: 0: ^[[RUN0:bb[0-9]+]]
+// RANGE-NEXT: 1: ^[[RUN1:bb[0-9]+]]
+// RANGE: ^[[RUN0]]:
+// RANGE: llvm.call @p.k0.rope_table.run(
+// RANGE: llvm.icmp "sgt" %[[END]], %{{.*}} : i64
+// RANGE-NEXT: llvm.cond_br %{{.*}}, ^[[RUN1]], ^{{bb[0-9]+}}
+// RANGE: ^[[RUN1]]:
+// RANGE: llvm.call @p.k1.select_rows.run(

@@ -14,7 +14,6 @@
 #include "ir/Failure.h"
 
 #include <llvm/ADT/MapVector.h>
-#include <mlir/Pass/PassManager.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -183,8 +182,7 @@ Compiler::assemble(const ScoreTable &table, int64_t firstWindow, int64_t count) 
   auto planned = import("f32");
   if (!planned)
     return planned.takeError();
-  if (auto error = runPasses(**planned, "score",
-                             [](OpPassManager &manager) { addPlanPasses(manager); }))
+  if (auto error = lowerExact(**planned))
     return std::move(error);
   auto live = LiveModel::create(std::move(*planned), *weights, options.threads, progress);
   if (!live)

@@ -92,6 +92,9 @@ private:
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
   llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
+  /// From an imported module to the plan of a model whose weights are all in f32, for a LiveModel
+  /// that takes any rounded values.
+  llvm::Error lowerExact(mlir::ModuleOp module);
   /// A model that takes the candidates of `table`, made by scoreTable(), for `count` windows of
   /// the calibration text from `firstWindow` on (where there are none: the first).
   llvm::Expected<std::unique_ptr<AssembledModel>> assemble(const ScoreTable &table,

@@ -28,6 +28,9 @@ namespace {
 /// Samples of the text from which second moments for traces come, at most.
 constexpr uint64_t traceSamples = 32;
 
+/// Their length at most: what one pass takes.
+constexpr int64_t traceLength = 512;
+
 /// Small enough for divergences far above those of the arithmetic, large enough for them to grow
 /// as the errors do.
 constexpr llvm::StringLiteral probeText = "int4_g32_asym@imatrix";
@@ -195,7 +198,7 @@ llvm::Error Compiler::measureTraces(ModuleOp module, ArrayRef<Treatment> treatme
                       options.statistics);
   auto windows = calibrationWindows(*source, options.calibration,
                                     int64_t(std::min(statistics->key.samples, traceSamples)),
-                                    options.length, nullptr);
+                                    std::min(options.length, traceLength), nullptr);
   if (!windows)
     return windows.takeError();
   std::vector<MomentInput> inputs;
@@ -213,6 +216,18 @@ llvm::Error Compiler::measureTraces(ModuleOp module, ArrayRef<Treatment> treatme
                       });
 }
 
+llvm::Error Compiler::lowerExact(ModuleOp module) {
+  PassInputs inputs;
+  inputs.weights = weights.get();
+  AssignTreatmentsOptions assigning;
+  assigning.quant = "f32";
+  return runPasses(module, "score", [&](OpPassManager &manager) {
+    manager.addPass(createAssignTreatments(inputs, assigning));
+    manager.addPass(createInsertQdq(inputs));
+    addPlanPasses(manager);
+  });
+}
+
 llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measurement> missing,
                                     const std::function<llvm::Error()> &keep) {
   if (options.calibration.empty())
@@ -227,8 +242,7 @@ llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measure
   auto module = import("f32");
   if (!module)
     return module.takeError();
-  if (auto error = runPasses(**module, "score",
-                             [](OpPassManager &manager) { addPlanPasses(manager); }))
+  if (auto error = lowerExact(**module))
     return error;
   auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
   if (!live)

@@ -85,7 +85,7 @@ StoredMatrix PlanWriter::matrix(const MatrixSpec &spec, Location location) {
                             layout.bytes() * spec.experts, details, location, spec.sites);
   stored.rows = spec.rows;
   stored.columns = spec.columns;
-  stored.element = int64_t(layout.element);
+  stored.element = layout.kernelElement();
   stored.group = layout.group;
   stored.scale = int64_t(layout.scale);
   stored.hasMin = layout.hasMin;

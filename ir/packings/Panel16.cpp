@@ -163,21 +163,54 @@ void forEachPlane(int bits, int64_t stepColumns, Visit visit) {
     }
 }
 
-/// Writes row r of codes, one byte each in `codes`, that fill whole steps.
-void packCodes(const PanelLayout &layout, const uint8_t *codes, int64_t r, uint8_t *out) {
+/// Writes row r of a step of codes, one byte each in `codes`.
+void packStep(const PanelLayout &layout, const uint8_t *codes, int64_t r, uint8_t *step) {
   const int64_t columns = layout.stepColumns();
-  for (int64_t t = 0; t < layout.numSteps(); ++t, codes += columns, out += layout.stepBytes())
-    forEachPlane(layout.codeBits(), columns, [&](int width, int first, int64_t offset) {
-      const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
-      const int quads = 8 / width; // groups of four columns in a vector
-      for (int64_t v = 0; v < columns / (4 * quads); ++v) {
-        uint32_t word = 0;
-        for (int q = 0; q < quads; ++q)
-          word |= (loadUnaligned<uint32_t>(codes + (v * quads + q) * 4) >> first & mask)
-                  << (q * width);
-        storeUnaligned(out + offset + v * 64 + r * 4, word);
-      }
-    });
+  forEachPlane(layout.codeBits(), columns, [&](int width, int first, int64_t offset) {
+    const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
+    const int quads = 8 / width; // groups of four columns in a vector
+    for (int64_t v = 0; v < columns / (4 * quads); ++v) {
+      uint32_t word = 0;
+      for (int q = 0; q < quads; ++q)
+        word |= (loadUnaligned<uint32_t>(codes + (v * quads + q) * 4) >> first & mask)
+                << (q * width);
+      storeUnaligned(step + offset + v * 64 + r * 4, word);
+    }
+  });
+}
+
+/// Writes row r of 16-bit floats of a step.
+void packStep(const PanelLayout &layout, const uint16_t *values, int64_t r, uint8_t *step) {
+  const int64_t width = layout.stepColumns();
+  for (int64_t c = 0; c < width; ++c)
+    storeUnaligned(step + (r * width + c) * 2, values[c]);
+}
+
+/// The layout of what a sparse one keeps.
+PanelLayout keptOf(const PanelLayout &layout) {
+  PanelLayout kept = layout;
+  kept.sparse = false;
+  return kept;
+}
+
+/// Writes row r of a sparse panel from all its columns, which fill whole steps. Columns of `zero`
+/// are left out.
+template <typename T>
+void packSparse(const PanelLayout &layout, const T *x, T zero, int64_t r, uint8_t *out) {
+  const PanelLayout dense = keptOf(layout);
+  for (int64_t t = 0; t < layout.numSteps(); ++t, out += layout.stepBytes()) {
+    T kept[PanelLayout::sparseKept] = {};
+    uint32_t mask = 0;
+    for (int64_t quad = 0; quad < PanelLayout::sparseColumns / 4; ++quad)
+      for (int64_t i = 0, n = 0; i < 4 && n < 2; ++i)
+        if (T value = x[t * PanelLayout::sparseColumns + quad * 4 + i]; value != zero) {
+          mask |= 1u << (quad * 4 + i);
+          kept[quad * 2 + n++] = value ^ zero;
+        }
+    for (int64_t c = 0; c < PanelLayout::sparseKept; c += dense.stepColumns())
+      packStep(dense, kept + c, r, out + c / dense.stepColumns() * dense.stepBytes());
+    storeUnaligned(out + layout.stepBytes() - 64 + r * 4, mask);
+  }
 }
 
 /// The code of (row r, column i) of a step.
@@ -212,7 +245,14 @@ void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *cons
       row.codes.assign(layout.columns, zero);
     }
     row.codes.resize(layout.numSteps() * layout.stepColumns(), zero);
-    packCodes(layout, row.codes.data(), r, out + layout.scaleBytes());
+    uint8_t *step = out + layout.scaleBytes();
+    if (layout.sparse) {
+      packSparse(layout, row.codes.data(), zero, r, step);
+      continue;
+    }
+    for (int64_t t = 0; t < layout.numSteps(); ++t)
+      packStep(layout, row.codes.data() + t * layout.stepColumns(), r,
+               step + t * layout.stepBytes());
   }
 }
 
@@ -243,31 +283,31 @@ void packFloats(const PanelLayout &layout, const uint8_t *const *rows, uint8_t *
   }
 }
 
-/// Sparse rows of f16 or bf16, with their zeros.
+/// Sparse rows of f16 or bf16.
 void packSparseFloats(const PanelLayout &layout, FormatId id, const uint8_t *const *rows,
                       uint8_t *out) {
-  const Codec &plain = codecFor(formatInfo(id).inner);
-  const int64_t bytes = int64_t(plain.bytesPerRow(layout.columns));
-  std::vector<uint8_t> dense(size_t(panelRows * bytes));
   std::vector<float> values(layout.columns);
-  const uint8_t *full[panelRows] = {};
+  std::vector<uint16_t> bits(layout.numSteps() * layout.stepColumns());
   for (int64_t r = 0; r < panelRows; ++r) {
     if (!rows[r])
       continue;
     codecFor(id).decodeRow(rows[r], layout.columns, values.data());
-    // What was decoded from the format is encoded in it without an error.
-    llvm::cantFail(plain.encodeRow(values.data(), layout.columns, EncodeOptions(),
-                                   dense.data() + r * bytes));
-    full[r] = dense.data() + r * bytes;
+    for (int64_t c = 0; c < layout.columns; ++c)
+      bits[c] = layout.element == PackedElement::F16 ? f16FromF32(values[c])
+                                                     : bf16FromF32(values[c]);
+    packSparse(layout, bits.data(), uint16_t(0), r, out);
   }
-  packFloats<uint16_t>(layout, full, out);
 }
+
+float sparseNumberAt(const PanelLayout &layout, const uint8_t *step, int64_t r, int64_t i);
 
 /// The value of (row r, column c) of a panel, before scaling.
 float numberAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64_t c) {
   const int64_t width = layout.stepColumns();
   const uint8_t *step = codes + c / width * layout.stepBytes();
   const int64_t i = c % width;
+  if (layout.sparse)
+    return sparseNumberAt(layout, step, r, i);
   switch (layout.element) {
   case PackedElement::F32:
     return loadUnaligned<float>(step + r * 4);
@@ -278,6 +318,20 @@ float numberAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64
   default:
     return layout.values[codeAt(layout, step, r, i)];
   }
+}
+
+float sparseNumberAt(const PanelLayout &layout, const uint8_t *step, int64_t r, int64_t i) {
+  const auto mask = loadUnaligned<uint32_t>(step + layout.stepBytes() - 64 + r * 4);
+  if (!(mask >> i & 1))
+    return 0.0f;
+  const uint32_t before = mask & ((1u << i) - 1) & ~((1u << (i / 4 * 4)) - 1);
+  const int64_t place = i / 4 * 2 + (before != 0);
+  const PanelLayout dense = keptOf(layout);
+  if (!layout.codeBits())
+    return numberAt(dense, step, r, place);
+  const int64_t width = dense.stepColumns();
+  const int code = codeAt(dense, step + place / width * dense.stepBytes(), r, place % width);
+  return layout.values[code ^ zeroCode(layout.values)];
 }
 
 PackedElement packedInteger(const FormatInfo &info) {
@@ -377,6 +431,8 @@ int PanelLayout::codeBits() const {
 }
 
 int64_t PanelLayout::stepColumns() const {
+  if (sparse)
+    return sparseColumns;
   const int bits = codeBits();
   if (bits == 0)
     return element == PackedElement::BF16 ? 2 : 1;
@@ -385,6 +441,8 @@ int64_t PanelLayout::stepColumns() const {
 }
 
 int64_t PanelLayout::stepBytes() const {
+  if (sparse)
+    return sparseKept / keptOf(*this).stepColumns() * keptOf(*this).stepBytes() + 64;
   if (int bits = codeBits())
     return stepColumns() * bits * panelRows / 8;
   return element == PackedElement::F16 ? 32 : 64;
@@ -414,6 +472,7 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns) {
   const FormatInfo &info = formatInfo(id);
   PanelLayout layout;
   layout.element = packedElementOf(id);
+  layout.sparse = info.family == CodecFamily::Sparse;
   layout.rows = rows;
   layout.columns = columns;
   const bool oneScale = !info.isGrouped() || info.groupColumns >= columns;

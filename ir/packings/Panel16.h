@@ -22,6 +22,10 @@
 //   3, 5, 7 bits  a step is 32 columns: the low bits as planes of 4 and 2 bits (7 is
 //                 4 and 2), then the highest bits as one vector: bit b of byte 4r+i is
 //                 column 32t+4b+i
+//   2:4 sparse    a step is 32 columns: two codes for each four columns, laid out as 16
+//                 columns of their element, then 32 bits a row (64 bytes), bit c of them
+//                 for column 32t+c: whether it has a code. The others are 0. Integer
+//                 codes are stored xor `offset`, so that 0 is stored as 0
 //   Trellis       32 bits of each row's string a step, scales among them (TrellisPanel.h)
 //
 //===----------------------------------------------------------------------===//
@@ -75,7 +79,8 @@ PackedElement packedElementOf(FormatId id);
 
 /// Sizes and parameters of one packed matrix; they are the weight parameters of the kernels.
 struct PanelLayout {
-  PackedElement element = PackedElement::F32; ///< kernel parameter `element`
+  PackedElement element = PackedElement::F32; ///< kernel parameter `element`, see kernelElement
+  bool sparse = false;                        ///< two of four columns are stored
   int64_t rows = 0;                           ///< N
   int64_t columns = 0;                        ///< K
   int64_t group = 0;                          ///< columns of a scale; K: one for each row
@@ -85,6 +90,10 @@ struct PanelLayout {
   llvm::ArrayRef<float> values; ///< what codes stand for; empty of F32, F16 and BF16
 
   static constexpr int64_t panelRows = 16;
+  /// Columns of a step that have codes: all, or half of them.
+  static constexpr int64_t sparseColumns = 32, sparseKept = 16;
+  /// The kernel parameter `element`: enum qk_element.
+  int64_t kernelElement() const { return int64_t(element) + (sparse ? 64 : 0); }
   int64_t numPanels() const { return (rows + panelRows - 1) / panelRows; }
   int64_t numGroups() const { return group > 0 ? (columns + group - 1) / group : 0; }
   /// Stored bits of a code; 0 for F32, F16 and BF16.

@@ -54,7 +54,7 @@ QK_INLINE void amxEnd(const Q8 *q) {
 /* The codes of a tile of weights: where they lie, or narrower codes unpacked to `room`. */
 QK_INLINE const uint8_t *amxWeights(const Q8 *q, const uint8_t *codes, int64_t column,
                                     int64_t columns, uint8_t *room) {
-  if (q->w.bits == 8)
+  if (q->w.bits == 8 && !q->w.sparse)
     return codes + column / q->w.stepColumns * 64;
   unpackColumns(q, codes, column, columns, room);
   return room;

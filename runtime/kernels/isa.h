@@ -92,7 +92,8 @@ QK_INLINE v16us vtobf16(v16f v) {
 
 /* vlookup: the entry of a table of 16 f32 at the low 4 bits of each lane. vlookup32: of two
  * tables, at the low 5 bits. vlookup8: the byte of a table of 16 at each byte, which is below
- * 16. QK_HAS_LOOKUP: the first two are one instruction. */
+ * 16. vshuffle8: in each 16 bytes, the byte of them at each index; 0 where that is 128 or more.
+ * QK_HAS_LOOKUP: the first two are one instruction. */
 #if defined(__AVX512BW__)
 #define QK_HAS_LOOKUP 1
 QK_INLINE v16f vlookup(v16f table, v16u index) {
@@ -103,6 +104,9 @@ QK_INLINE v16f vlookup32(v16f low, v16f high, v16u index) {
 }
 QK_INLINE v64b vlookup8(v16b table, v64b index) {
   return (v64b)_mm512_shuffle_epi8(_mm512_broadcast_i32x4((__m128i)table), (__m512i)index);
+}
+QK_INLINE v64b vshuffle8(v64b bytes, v64b index) {
+  return (v64b)_mm512_shuffle_epi8((__m512i)bytes, (__m512i)index);
 }
 #elif defined(__AVX2__)
 #define QK_HAS_LOOKUP 0
@@ -122,6 +126,15 @@ QK_INLINE v64b vlookup8(v16b table, v64b index) {
   __builtin_memcpy(parts, &index, 64);
   parts[0] = _mm256_shuffle_epi8(wide, parts[0]);
   parts[1] = _mm256_shuffle_epi8(wide, parts[1]);
+  __builtin_memcpy(&index, parts, 64);
+  return index;
+}
+QK_INLINE v64b vshuffle8(v64b bytes, v64b index) {
+  __m256i from[2], parts[2];
+  __builtin_memcpy(from, &bytes, 64);
+  __builtin_memcpy(parts, &index, 64);
+  parts[0] = _mm256_shuffle_epi8(from[0], parts[0]);
+  parts[1] = _mm256_shuffle_epi8(from[1], parts[1]);
   __builtin_memcpy(&index, parts, 64);
   return index;
 }
@@ -147,6 +160,15 @@ QK_INLINE v64b vlookup8(v16b table, v64b index) {
   __builtin_memcpy(&index, parts, 64);
   return index;
 }
+QK_INLINE v64b vshuffle8(v64b bytes, v64b index) {
+  uint8x16_t from[4], parts[4];
+  __builtin_memcpy(from, &bytes, 64);
+  __builtin_memcpy(parts, &index, 64);
+  for (int i = 0; i < 4; ++i)
+    parts[i] = vqtbl1q_u8(from[i], parts[i]);
+  __builtin_memcpy(&index, parts, 64);
+  return index;
+}
 #else
 #define QK_HAS_LOOKUP 0
 QK_INLINE v16f vlookup(v16f table, v16u index) {
@@ -162,6 +184,13 @@ QK_INLINE v64b vlookup8(v16b table, v64b index) {
   __builtin_memcpy(entries, &table, 16);
   for (int i = 0; i < 64; ++i)
     index[i] = entries[index[i] & 15];
+  return index;
+}
+QK_INLINE v64b vshuffle8(v64b bytes, v64b index) {
+  uint8_t from[64];
+  __builtin_memcpy(from, &bytes, 64);
+  for (int i = 0; i < 64; ++i)
+    index[i] = index[i] < 128 ? from[i / 16 * 16 + index[i] % 16] : 0;
   return index;
 }
 #endif

@@ -56,7 +56,9 @@ enum qk_element {
   QK_TRELLIS = 20, /* 32 bits of the string of each of 16 tcq rows a step (64 bytes) */
   QK_MX8 = 21,     /* as QK_U8, codes less 128 count 1/64 */
   QK_E1M2 = 22,    /* as QK_E2M1 */
-  QK_E3M0 = 23
+  QK_E3M0 = 23,
+  /* Added to F16, BF16, U4, U8 or E4M3: of each four columns at most two are stored. */
+  QK_SPARSE24 = 64
 };
 /* Of 16 rows and a group of columns. The last two are of two levels: bytes of groups times
  * floats of rows. */

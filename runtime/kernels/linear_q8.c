@@ -356,13 +356,16 @@ QK_INLINE void unpackColumns(const Q8 *q, const uint8_t *codes, int64_t k, int64
 
 /* Whether codes are best unpacked once for a block of rows. */
 QK_INLINE int q8Unpacks(const Q8 *q) {
-  return q->w.bits < 8 && (QK_UNPACK_NIBBLES || q->w.element != QK_U4) && q->w.K <= UnpackColumns;
+  if (q->w.K > UnpackColumns)
+    return 0;
+  return q->w.sparse || (q->w.bits < 8 && (QK_UNPACK_NIBBLES || q->w.element != QK_U4));
 }
 
 /* The same product with weights that unpackColumns wrote. */
 QK_INLINE Q8 q8Unpacked(const Q8 *q) {
   Q8 unpacked = *q;
   unpacked.w.element = QK_U8;
+  unpacked.w.sparse = 0;
   unpacked.w.bits = 8;
   unpacked.w.stepColumns = unpacked.w.chunkColumns = 4;
   unpacked.w.stepBytes = 64;

@@ -6,7 +6,8 @@
  *
  * Codes of 2 to 8 bits are put together from planes of 4, 2 and 1 bits, four columns
  * at a time (a quad: byte 4r+i is row r, column i), so that a code takes its true size
- * in memory and one or two instructions in registers.
+ * in memory and one or two instructions in registers. Sparse panels are spread to quads
+ * with their zeros, so that nothing else knows of them.
  *===----------------------------------------------------------------------===*/
 #ifndef QPLAN_KERNELS_PANEL_H
 #define QPLAN_KERNELS_PANEL_H
@@ -15,6 +16,7 @@
 
 typedef struct {
   int64_t N, K, element, group, scale, hasMin, offset;
+  int64_t sparse;      /* 1: steps as QK_SPARSE24 says */
   int64_t bits;        /* stored of each code; 0 for floats of 16 and 32 bits and tcq rows */
   int64_t stepColumns; /* columns in one step of codes */
   int64_t stepBytes;
@@ -76,14 +78,18 @@ QK_INLINE QkPanels qkPanels(int64_t N, int64_t K, int64_t element, int64_t group
                             int64_t hasMin, int64_t offset) {
   QkPanels p = {.N = N,
                 .K = K,
-                .element = element,
+                .element = element % QK_SPARSE24,
+                .sparse = element / QK_SPARSE24,
                 .group = group,
                 .scale = scale,
                 .hasMin = hasMin,
                 .offset = offset};
-  p.bits = qkBitsOf(element);
-  p.stepColumns = qkStepColumns(element);
-  p.stepBytes = p.bits ? p.stepColumns * p.bits * 2 : element == QK_F16 ? 32 : 64;
+  p.bits = qkBitsOf(p.element);
+  p.stepColumns = p.sparse ? 32 : qkStepColumns(p.element);
+  if (p.sparse)
+    p.stepBytes = 16 * (p.bits ? p.bits * 2 : 32) + 64;
+  else
+    p.stepBytes = p.bits ? p.stepColumns * p.bits * 2 : element == QK_F16 ? 32 : 64;
   p.scaleBytes = qkScaleSize(scale) * 16 * (hasMin ? 2 : 1);
   if (scale == QK_SCALE_E4M3)
     p.scalesAt = 64;
@@ -152,6 +158,11 @@ QK_INLINE QkChunk qkChunk(const QkPanels *p, const uint8_t *codes, int64_t k, in
   if (ahead)
     QK_UNROLL for (int64_t i = 0; i < p->stepBytes * p->chunkColumns / p->stepColumns; i += 64)
         __builtin_prefetch(c.at + ahead + i);
+  if (p->sparse) { /* the mask follows the codes; floats are read when they are used */
+    QK_UNROLL for (int64_t i = 0; i < p->bits / 2; ++i) c.word[i] = vloadu(c.at + i * 64);
+    c.word[p->bits / 2] = vloadu(c.at + p->stepBytes - 64);
+    return c;
+  }
   if (p->element == QK_F16) {
     v16us half;
     __builtin_memcpy(&half, c.at, 32);
@@ -189,8 +200,29 @@ QK_INLINE v16u qkBits(v16u word, int64_t from, int64_t to, int64_t width) {
   return (from >= to ? word >> (uint32_t)(from - to) : word << (uint32_t)(to - from)) & mask;
 }
 
+/* What sparse codes are told from 0 by: 0 is stored as 0. */
+QK_INLINE uint32_t qkSparseZero(const QkPanels *p) { return (uint32_t)p->offset * 0x01010101u; }
+
+/* qkQuad of a sparse chunk. Byte i of an entry of the table says which of the two codes of a
+ * row column i has where the entry's number is the mask; 0x80: none, which is 0. */
+QK_INLINE v16u qkSparseQuad(const QkPanels *p, const QkChunk *c, int64_t q) {
+  const v16u table = {0x80808080u, 0x80808000u, 0x80800080u, 0x80800100u, 0x80008080u, 0x80018000u,
+                      0x80010080u, 0x80808080u, 0x00808080u, 0x01808000u, 0x01800080u, 0x80808080u,
+                      0x01008080u, 0x80808080u, 0x80808080u, 0x80808080u};
+  /* A row's four codes are those of two quads; four rows share what vshuffle8 looks through. */
+  const v16u rows = {0,           0x04040404u, 0x08080808u, 0x0c0c0c0cu, 0,           0x04040404u,
+                     0x08080808u, 0x0c0c0c0cu, 0,           0x04040404u, 0x08080808u, 0x0c0c0c0cu,
+                     0,           0x04040404u, 0x08080808u, 0x0c0c0c0cu};
+  v16u kept = p->bits == 8 ? c->word[q / 2] : qkBits(c->word[q / 4], q / 2 % 2 * 4, 0, 4);
+  v16u places = (v16u)vlookup((v16f)table, c->word[p->bits / 2] >> (uint32_t)(4 * q));
+  places += rows + (uint32_t)(q % 2) * 0x02020202u;
+  return (v16u)vshuffle8((v64b)kept, (v64b)places) ^ qkSparseZero(p);
+}
+
 /* The codes of columns 4q .. 4q+3 of a chunk: byte 4r+i is row r, column 4q+i. */
 QK_INLINE v16u qkQuad(const QkPanels *p, const QkChunk *c, int64_t q) {
+  if (p->sparse)
+    return qkSparseQuad(p, c, q);
   if (p->bits == 8)
     return c->word[q];
   v16u quad = (v16u)0u;
@@ -329,8 +361,31 @@ QK_INLINE v16f qkNumber(const QkPanels *p, v16u code, QkTable table) {
   }
 }
 
+/* Kept number i of a sparse step that lies at `at`, before scale and min. */
+QK_INLINE v16f qkKept(const QkPanels *p, const uint8_t *at, int64_t i, QkTable table) {
+  if (p->element == QK_F16)
+    return vfromhalf(at + i * 32);
+  v16u pair = vloadu(at + (p->bits == 8 ? i / 4 : p->bits == 4 ? i / 8 : i / 2) * 64);
+  if (p->element == QK_BF16)
+    return (v16f)(i % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+  int64_t shift = p->bits == 8 ? i % 4 * 8 : i % 4 * 8 + i / 4 % 2 * 4;
+  return qkNumber(p, pair >> (uint32_t)shift ^ qkSparseZero(p), table);
+}
+
+/* Column j of a sparse step that lies at `at` and has this mask. */
+QK_INLINE v16f qkSparseColumn(const QkPanels *p, const uint8_t *at, v16u mask, int64_t j,
+                              QkTable table) {
+  uint32_t before = ((1u << (uint32_t)(j % 4)) - 1) << (uint32_t)(j / 4 * 4);
+  v16f first = qkKept(p, at, j / 4 * 2, table), second = qkKept(p, at, j / 4 * 2 + 1, table);
+  v16f value = (mask & before) != 0 ? second : first;
+  return (mask & (1u << (uint32_t)j)) != 0 ? value : (v16f)0.0f;
+}
+
 /* Column j of a chunk, before scale and min. */
 QK_INLINE v16f qkColumn(const QkPanels *p, const QkChunk *c, int64_t j, QkTable table) {
+  if (p->sparse)
+    return p->bits ? qkNumber(p, qkQuad(p, c, j / 4) >> (uint32_t)(j % 4 * 8), table)
+                   : qkSparseColumn(p, c->at, c->word[0], j, table);
   switch (p->element) {
   case QK_F32:
     return (v16f)c->word[0];
@@ -351,6 +406,8 @@ QK_INLINE v16f qkColumn(const QkPanels *p, const QkChunk *c, int64_t j, QkTable 
 QK_INLINE v16f qkColumnAt(const QkPanels *p, const uint8_t *codes, int64_t k, QkTable table) {
   int64_t j = k % p->stepColumns;
   const uint8_t *at = codes + k / p->stepColumns * p->stepBytes;
+  if (p->sparse)
+    return qkSparseColumn(p, at, vloadu(at + p->stepBytes - 64), j, table);
   if (p->bits == 0 || p->bits == 8) {
     QkChunk c = qkChunk(p, codes, k - j, 0);
     return qkColumn(p, &c, j, table);

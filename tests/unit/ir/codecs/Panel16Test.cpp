@@ -115,6 +115,26 @@ TEST(Panel16, CodesTakeTheirTrueSize) {
   EXPECT_EQ(panelLayoutFor(FormatId::Q4_K, 16, 1024).panelBytes(), 1024 * 8 + 32 * 32 + 4 * 64);
 }
 
+TEST(Panel16, SparseRowsAreHalfTheirCodesAndAMask) {
+  for (auto [id, bits] :
+       {std::pair{FormatId::F16S24, 9}, {FormatId::Int8S24, 5}, {FormatId::Int4G64S24, 3}}) {
+    PanelLayout layout = panelLayoutFor(id, 16, 640);
+    EXPECT_EQ(layout.panelBytes() - layout.scaleBytes(), 640 * 16 * bits / 8) << bits;
+  }
+  std::vector<float> x(64, 0.0f);
+  x[1] = 127, x[3] = -2, x[38] = 5;
+  PanelLayout layout;
+  std::vector<uint8_t> panel = panelOf(FormatId::Int8S24, x, layout);
+  ASSERT_EQ(layout.stepBytes(), 320);
+  EXPECT_EQ(layout.kernelElement(), 64 + int64_t(PackedElement::U8));
+  const uint8_t *step = panel.data() + 64, *next = step + 320;
+  EXPECT_EQ(loadUnaligned<uint32_t>(step + 256 + 4 * 3), 0xau);
+  EXPECT_EQ(step[4 * 3], 127);
+  EXPECT_EQ(step[4 * 3 + 1], 0xfe);
+  EXPECT_EQ(loadUnaligned<uint32_t>(next + 256 + 4 * 3), 0x40u);
+  EXPECT_EQ(next[4 * 3 + 2], 5); // the first code of columns 4 to 7
+}
+
 TEST(Panel16, EightBitCodesLieFourColumnsAStep) {
   std::vector<float> x(35, 0.0f);
   x[34] = -127;

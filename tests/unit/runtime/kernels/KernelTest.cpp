@@ -244,10 +244,14 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
     return;
   }
   const int64_t floatColumns[] = {1, 1, 2}, floatBytes[] = {64, 32, 64};
-  auto coded = codedElements.find(element);
+  const bool sparse = element >= QK_SPARSE24;
+  const int64_t stored = element % QK_SPARSE24; // what a code is
+  auto coded = codedElements.find(stored);
   bool isCoded = coded != codedElements.end();
-  int64_t stepColumns = isCoded ? coded->second.stepColumns : floatColumns[element];
-  int64_t stepBytes = isCoded ? coded->second.stepBytes : floatBytes[element];
+  const int64_t denseColumns = isCoded ? coded->second.stepColumns : floatColumns[stored];
+  const int64_t denseBytes = isCoded ? coded->second.stepBytes : floatBytes[stored];
+  int64_t stepColumns = sparse ? 32 : denseColumns;
+  int64_t stepBytes = sparse ? 16 / denseColumns * denseBytes + 64 : denseBytes;
   int64_t groups = (K + group - 1) / group, panels = (N + 15) / 16;
   int64_t scaleSize = scaleSizeOf(scale), scalesAt = 0;
   if (scale == QK_SCALE_E4M3)
@@ -290,12 +294,11 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
     std::memcpy(at, &half, 2);
     return halfToFloat(half);
   };
-  auto putCode = [&](int64_t n, int64_t k) -> double {
-    int64_t r = n % 16, i = k % stepColumns;
-    uint8_t *at = packed.data() + n / 16 * panelBytes + codesAt + k / stepColumns * stepBytes;
+  // The code of row r, column i of a step, xor `flip`.
+  auto putNumber = [&](uint8_t *at, int64_t r, int64_t i, int flip) -> double {
     auto value = static_cast<float>(random.normal());
     auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
-    switch (element) {
+    switch (stored) {
     case QK_F32:
       std::memcpy(at + r * 4, &value, 4);
       return value;
@@ -308,13 +311,34 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
       return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
     default: {
       int code = static_cast<int>(random.below(int64_t{1} << coded->second.bits));
-      double number = numberOf(element, code, hasMin ? 0 : offset);
+      double number = numberOf(stored, code, hasMin ? 0 : offset);
       if (std::isnan(number))
-        number = numberOf(element, code = 0x3a, 0);
-      putPlanes(at, r, i, code, coded->second);
+        number = numberOf(stored, code = 0x3a, 0);
+      putPlanes(at, r, i, code ^ flip, coded->second);
       return number;
     }
     }
+  };
+  // Column i of a sparse step: the first of each four chooses which have a code.
+  auto putSparse = [&](uint8_t *at, int64_t r, int64_t i) -> double {
+    const uint32_t choices[] = {0, 1, 8, 3, 5, 9, 6, 10, 12};
+    uint8_t *maskAt = at + stepBytes - 64 + r * 4;
+    uint32_t mask;
+    std::memcpy(&mask, maskAt, 4);
+    if (i % 4 == 0)
+      mask |= choices[random.below(9)] << i;
+    std::memcpy(maskAt, &mask, 4);
+    if (!(mask >> i & 1))
+      return 0;
+    const int64_t before = std::popcount(mask >> (i - i % 4) & ((1u << i % 4) - 1));
+    const int64_t place = i / 4 * 2 + before;
+    return putNumber(at + place / denseColumns * denseBytes, r, place % denseColumns,
+                     static_cast<int>(offset));
+  };
+  auto putCode = [&](int64_t n, int64_t k) -> double {
+    int64_t r = n % 16, i = k % stepColumns;
+    uint8_t *at = packed.data() + n / 16 * panelBytes + codesAt + k / stepColumns * stepBytes;
+    return sparse ? putSparse(at, r, i) : putNumber(at, r, i, 0);
   };
   for (int64_t n = 0; n < N; ++n)
     for (int64_t g = 0; g < groups; ++g) {

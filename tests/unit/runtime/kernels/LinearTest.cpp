@@ -131,7 +131,12 @@ KERNEL_TEST(LinearQ8, MatchesTheSumInDouble) {
                         {50, 576, QK_TRELLIS, 576, QK_SCALE_NONE, 0, 450, 576},
                         {17, 99, QK_TRELLIS, 99, QK_SCALE_NONE, 0, 240, 99},
                         {33, 320, QK_TRELLIS, 320, QK_SCALE_NONE, 0, 600, 32},
-                        {20, 608, QK_TRELLIS, 608, QK_SCALE_NONE, 0, 344, 256}};
+                        {20, 608, QK_TRELLIS, 608, QK_SCALE_NONE, 0, 344, 256},
+                        {50, 576, QK_SPARSE24 + QK_U8, 576, QK_SCALE_F32, 0, 128, 576},
+                        {33, 108, QK_SPARSE24 + QK_U8, 108, QK_SCALE_F32, 0, 128, 32},
+                        {20, 2112, QK_SPARSE24 + QK_U8, 2112, QK_SCALE_F32, 0, 128, 2112},
+                        {40, 320, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 0, 8, 320},
+                        {33, 108, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 0, 8, 32}};
   uint64_t seed = 1;
   for (const Case &c : cases)
     for (int64_t T : {1, 2, 3, 5, 7, 13, 20})
@@ -163,7 +168,9 @@ static const Case blockCases[] = {{50, 576, QK_U4, 32, QK_SCALE_F16, 0, 8, 32},
                                   {20, 2112, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 2112},
                                   {36, 608, QK_TRELLIS, 608, QK_SCALE_NONE, 0, 450, 608},
                                   {20, 613, QK_TRELLIS, 613, QK_SCALE_NONE, 0, 240, 32},
-                                  {33, 2112, QK_TRELLIS, 2112, QK_SCALE_NONE, 0, 431, 256}};
+                                  {33, 2112, QK_TRELLIS, 2112, QK_SCALE_NONE, 0, 431, 256},
+                                  {36, 576, QK_SPARSE24 + QK_U8, 576, QK_SCALE_F32, 0, 128, 576},
+                                  {20, 2112, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 0, 8, 2112}};
 
 KERNEL_TEST(LinearQ8, MatchesTheSumInDoubleInBlocksOfRows) {
   uint64_t seed = 100;
@@ -303,6 +310,12 @@ KERNEL_TEST(LinearF32, MatchesTheSumInDouble) {
                         {32, 130, QK_E4M3, 130, QK_SCALE_F32, 0, 0, 0},
                         {20, 131, QK_E4M3, 131, QK_SCALE_NONE, 0, 0, 0},
                         {50, 576, QK_TRELLIS, 576, QK_SCALE_NONE, 0, 450, 0},
+                        {50, 108, QK_SPARSE24 + QK_F16, 108, QK_SCALE_NONE, 0, 0, 0},
+                        {33, 320, QK_SPARSE24 + QK_BF16, 320, QK_SCALE_NONE, 0, 0, 0},
+                        {33, 108, QK_SPARSE24 + QK_U8, 108, QK_SCALE_F32, 0, 128, 0},
+                        {50, 320, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 0, 8, 0},
+                        {33, 220, QK_SPARSE24 + QK_U4, 128, QK_SCALE_F16, 0, 8, 0},
+                        {40, 236, QK_SPARSE24 + QK_E4M3, 236, QK_SCALE_F32, 0, 0, 0},
                         {17, 99, QK_TRELLIS, 99, QK_SCALE_NONE, 0, 240, 0},
                         {33, 260, QK_TRELLIS, 260, QK_SCALE_NONE, 0, 600, 0}};
   uint64_t seed = 1;

@@ -13,6 +13,7 @@
 #include "codegen/plan/Passes.h"
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
+#include "ir/import/quantized/CacheScales.h"
 #include "ir/packings/KvPages.h"
 #include "qplan/runtime.h"
 
@@ -124,8 +125,11 @@ llvm::Error Compiler::chooseKvFormat() {
   bool given = !options.quant.empty() || !options.recipe.empty() || !options.automatic.empty();
   bool exact = options.quant == "f32" || (!given && !source->gguf());
   kvFormat = exact ? FormatId::F32 : FormatId::F16;
-  if (options.kvCache.empty())
+  if (options.kvCache.empty()) {
+    if (auto stored = cacheFormatOf(*source); stored && options.quant != "f32")
+      kvFormat = *stored;
     return llvm::Error::success();
+  }
   auto format = parseKvFormat(options.kvCache);
   if (!format)
     return usageError("--kv-cache: {}", llvm::toString(format.takeError()));
@@ -136,8 +140,11 @@ llvm::Error Compiler::chooseKvFormat() {
 bool Compiler::needsStatistics() const {
   // A cache without ranges has scales of 1, but heads have none to share.
   bool given = !options.calibration.empty() || !options.statistics.empty();
+  // A checkpoint may bring those of fp8.
+  bool hasCacheScales =
+      formatInfo(kvFormat).kind == ElementKind::E4M3 && cacheFormatOf(*source).has_value();
   if (KvScales fixed = kvScalesOf(kvFormat);
-      fixed == KvScales::Head || (fixed == KvScales::Tensor && given))
+      !hasCacheScales && (fixed == KvScales::Head || (fixed == KvScales::Tensor && given)))
     return true;
   if (!options.automatic.empty())
     return true;

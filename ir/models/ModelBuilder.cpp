@@ -4,6 +4,7 @@
 
 #include "ir/Failure.h"
 #include "ir/import/Gguf.h"
+#include "ir/import/quantized/CacheScales.h"
 #include "ir/models/Architecture.h"
 #include "ir/models/StoredInput.h"
 #include "ir/packings/KvPages.h"
@@ -368,6 +369,52 @@ Value ModelBuilder::rope(Value x, int64_t heads, int64_t headDim, const Rope &ro
                             builder.getF64FloatAttr(rope.attentionFactor));
 }
 
+/// The projection that makes the rows of keys or values, "" where it is no linear of its own.
+static std::string projectionOf(Value rows) {
+  while (Operation *op = rows.getDefiningOp()) {
+    if (auto linear = dyn_cast<qp::LinearOp>(op)) {
+      Value weight = linear.getWeight();
+      if (auto dequantize = weight.getDefiningOp<qp::DequantizeOp>())
+        weight = dequantize.getInput();
+      auto stored = weight.getDefiningOp<qp::WeightOp>();
+      StringRef module = stored ? stored.getSource() : "";
+      return module.consume_back(".weight") ? module.str() : "";
+    }
+    if (!isa<qp::RopeOp, qp::RmsNormOp>(op))
+      break;
+    rows = op->getOperand(0);
+  }
+  return {};
+}
+
+DenseF64ArrayAttr ModelBuilder::storedCacheScales(Value rows, int64_t heads, bool isKey) {
+  auto format = parseKvFormat(options.kvFormat);
+  if (!format) { // reported by take()
+    llvm::consumeError(format.takeError());
+    return {};
+  }
+  const KvScales fixed = kvScalesOf(*format);
+  if (fixed == KvScales::None || formatInfo(*format).kind != ElementKind::E4M3)
+    return {};
+  std::string module = projectionOf(rows);
+  std::vector<double> scales =
+      module.empty() ? std::vector<double>() : cacheScales(checkpoint, module, isKey);
+  if (scales.empty())
+    return {};
+  if (scales.size() != 1 && int64_t(scales.size()) != heads) {
+    config.note(inputError("{}: {} has {} scales of {}; one, or one for each of {} heads, is expected",
+                           checkpoint.path(), module, scales.size(), isKey ? "keys" : "values",
+                           heads));
+    return {};
+  }
+  // The largest reaches what every head needs.
+  if (fixed == KvScales::Tensor)
+    scales = {*llvm::max_element(scales)};
+  else
+    scales.resize(size_t(heads), scales[0]);
+  return builder.getDenseF64ArrayAttr(scales);
+}
+
 Value ModelBuilder::attention(Value q, Value k, Value v, const AttentionShape &shape) {
   Type type = qp::rowsType(builder.getContext(), shape.heads * shape.headDim);
   return qp::AttentionOp::create(
@@ -376,7 +423,8 @@ Value ModelBuilder::attention(Value q, Value k, Value v, const AttentionShape &s
       builder.getI64IntegerAttr(shape.kvHeads), builder.getI64IntegerAttr(shape.headDim),
       builder.getF64FloatAttr(shape.scale), builder.getI64IntegerAttr(shape.window),
       builder.getF64FloatAttr(shape.softcap), builder.getStringAttr(options.kvFormat),
-      /*key_scales=*/DenseF64ArrayAttr(), /*value_scales=*/DenseF64ArrayAttr());
+      storedCacheScales(k, shape.kvHeads, /*isKey=*/true),
+      storedCacheScales(v, shape.kvHeads, /*isKey=*/false));
 }
 
 Value ModelBuilder::add(Value lhs, Value rhs, double scale) {
@@ -457,7 +505,7 @@ void ModelBuilder::noteUnused() {
   std::string shown;
   for (const TensorInfo &tensor : checkpoint.tensors()) {
     StringRef name = tensor.name;
-    if (used.contains(name) || llvm::any_of(idle, [&](StringRef end) { return name.ends_with(end); }))
+    if (used.contains(name) || isCacheScale(name) || llvm::any_of(idle, [&](StringRef end) { return name.ends_with(end); }))
       continue;
     if (++count <= 3)
       shown += (shown.empty() ? "" : ", ") + tensor.name;
@@ -486,7 +534,7 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::take() {
 
   uint64_t parameters = 0;
   for (const TensorInfo &tensor : checkpoint.tensors())
-    parameters += tensor.format ? tensor.elements() : 0;
+    parameters += tensor.format && !isCacheScale(tensor.name) ? tensor.elements() : 0;
   auto number = [&](int64_t value) { return builder.getI64IntegerAttr(value); };
   auto text = [&](StringRef value) { return builder.getStringAttr(value); };
   NamedAttribute facts[] = {

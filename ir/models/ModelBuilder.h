@@ -62,6 +62,9 @@ public:
   /// Leaves on `linear` what the checkpoint says of the input of the weight `name`; of several
   /// weights with static scales the largest (StoredInput.h).
   void keepInput(mlir::Operation *linear, llvm::StringRef name);
+  /// The scales that the checkpoint has for a cache of `rows`, keys or values of `heads` heads, in the
+  /// format chosen; null: none, or the format finds its own.
+  mlir::DenseF64ArrayAttr storedCacheScales(mlir::Value rows, int64_t heads, bool isKey);
   mlir::Value rmsNorm(mlir::Value x, llvm::StringRef name, double epsilon, double gammaOffset = 0,
                       int64_t groups = 1, bool perHead = false);
   mlir::Value layerNorm(mlir::Value x, llvm::StringRef name, double epsilon);

@@ -10,7 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
-#include "ir/import/quantized/Quantization.h"
+#include "ir/import/quantized/CacheScales.h"
 
 #include <llvm/Support/Regex.h>
 
@@ -386,17 +386,7 @@ llvm::Error checkWhole(const QuantizationConfig &config, Rewriter &tensors) {
                         "weights dense, with their zeros",
                         config.file, *format);
   }
-  bool hasScales = false;
-  for (const char *suffix : {".k_scale", ".v_scale", ".q_scale", ".output_scale"})
-    for (const std::string &module : tensors.modulesWith(suffix)) {
-      tensors.consume(module, {suffix});
-      hasScales = true;
-    }
-  if (hasScales || isSet("kv_cache_scheme"))
-    tensors.note(fmt::format("{}: scales of keys and values are not used; --kv-cache chooses how "
-                             "they are kept",
-                             config.file));
-  return llvm::Error::success();
+  return readCacheScales(config, tensors);
 }
 
 } // namespace

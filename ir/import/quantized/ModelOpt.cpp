@@ -10,7 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
-#include "ir/import/quantized/Quantization.h"
+#include "ir/import/quantized/CacheScales.h"
 
 namespace qplan {
 
@@ -198,16 +198,8 @@ llvm::Error readModelOpt(const QuantizationConfig &config, Rewriter &tensors) {
   auto algorithms = Algorithms::read(config);
   if (!algorithms)
     return algorithms.takeError();
-  bool hasScales = false;
-  for (const char *suffix : {".k_scale", ".v_scale", ".k_bias", ".v_bias"})
-    for (const std::string &module : tensors.modulesWith(suffix)) {
-      tensors.consume(module, {suffix});
-      hasScales = true;
-    }
-  if (hasScales)
-    tensors.note(fmt::format("{}: scales of keys and values are not used; --kv-cache chooses how "
-                             "they are kept",
-                             config.file));
+  if (auto error = readCacheScales(config, tensors))
+    return error;
   for (const std::string &module : tensors.modulesWith(".weight_scale")) {
     const TensorInfo *weight = tensors.find(module, ".weight");
     if (!weight || weight->format)

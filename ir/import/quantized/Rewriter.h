@@ -69,6 +69,8 @@ public:
                      StoredInput input);
   /// Takes tensors that are part of a weight out of what the checkpoint shows.
   void consume(llvm::StringRef module, llvm::ArrayRef<llvm::StringRef> suffixes);
+  /// Adds a tensor to what the checkpoint shows.
+  void show(TensorInfo tensor) { made.push_back(std::move(tensor)); }
   void note(std::string text) { notes.push_back(std::move(text)); }
 
   /// What the checkpoint shows from now on.

@@ -8,6 +8,7 @@
 #include "TestFiles.h"
 #include "ir/codecs/Codec.h"
 #include "ir/import/Checkpoint.h"
+#include "ir/import/quantized/CacheScales.h"
 #include "ir/weights/WeightStore.h"
 
 #include <fmt/format.h>
@@ -223,6 +224,43 @@ TEST(Quantized, InputsAreKept) {
   EXPECT_GT(weight->input.scale, 0);
   EXPECT_EQ(weight->input.factors, "model.layers.0.mlp.down_proj.pre_quant_scale");
   EXPECT_FALSE((*checkpoint)->find("model.layers.0.mlp.down_proj.input_scale"));
+}
+
+TEST(Quantized, ScalesOfCachesAreShownWhereTheyAreOfFp8) {
+  auto folder = [](std::vector<float> keys, std::vector<int64_t> shape) {
+    Folder made;
+    made.add<uint32_t>("a.k_proj.weight_packed", "I32", {1, 2}, {first8, next8})
+        .add<int64_t>("a.k_proj.weight_shape", "I64", {2}, {1, 16})
+        .add<uint16_t>("a.k_proj.weight_scale", "F16", {1, 1}, {half1})
+        .add<float>("a.k_scale", "F32", shape, keys)
+        .add<float>("a.q_scale", "F32", {1}, {1})
+        .add<uint16_t>("a.v_proj.output_scale", "F16", {1}, {half1});
+    return made;
+  };
+  auto config = [](const std::string &scheme) {
+    return R"({"kv_cache_scheme":)" + scheme + "," +
+           packed(R"("num_bits":4,"type":"int","group_size":128)").substr(1);
+  };
+  const std::string fp8 = R"({"num_bits":8,"type":"float","dynamic":false})";
+  auto checkpoint = folder({0.5f}, {1}).open(config(fp8));
+  ASSERT_TRUE(checkpoint);
+  EXPECT_EQ(checkpoint->tensors().size(), 3u);
+  EXPECT_EQ(cacheScales(*checkpoint, "a.k_proj", true), std::vector<double>{0.5});
+  EXPECT_EQ(cacheScales(*checkpoint, "a.v_proj", false), std::vector<double>{1});
+  EXPECT_TRUE(cacheScales(*checkpoint, "a.v_proj", true).empty());
+  EXPECT_EQ(cacheFormatOf(*checkpoint), FormatId::Fp8E4M3Tensor);
+  checkpoint = folder({0.5f, 0.25f}, {2, 1, 1}).open(config(fp8));
+  EXPECT_EQ(cacheFormatOf(*checkpoint), FormatId::Fp8E4M3Head);
+
+  for (const char *other : {"null", R"("nvfp4")", R"({"num_bits":8,"type":"int"})"}) {
+    checkpoint = folder({0.5f}, {1}).open(config(other));
+    EXPECT_EQ(checkpoint->tensors().size(), 1u) << other;
+    EXPECT_EQ(cacheFormatOf(*checkpoint), std::nullopt);
+    ASSERT_EQ(checkpoint->warnings().size(), 1u);
+    EXPECT_PART(checkpoint->warnings()[0], "not of an fp8 cache are not used");
+  }
+  EXPECT_PART(folder({0.0f}, {1}).error(config(fp8)), "'a.k_scale' has 0 at 0");
+  EXPECT_PART(folder({1, 1}, {2}).error(config(fp8)), "[heads, 1, 1]");
 }
 
 TEST(Quantized, TensorsThatDoNotFitAreRefusedByName) {

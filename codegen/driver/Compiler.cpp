@@ -36,8 +36,6 @@ llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions option
   int chosen = !options.quant.empty() + !options.automatic.empty() + !options.recipe.empty();
   if (chosen > 1)
     return usageError("--quant, --auto and --recipe exclude each other; give one of them");
-  if (!options.automatic.empty() && options.effectiveBits <= 0)
-    return usageError("--auto needs a budget: --effective-bits B, for example 4.8");
   auto target = parseTarget(options.target);
   if (!target)
     return target.takeError();
@@ -210,24 +208,28 @@ llvm::Error Compiler::lower(ModuleOp module) {
                    [&](OpPassManager &manager) { addPlanPasses(manager, options.maxTokens); });
 }
 
-llvm::Expected<std::string> Compiler::run(EmitStage stage) {
+llvm::Error Compiler::prepare() {
   if (!options.recipe.empty()) {
     auto read = readRecipe(options.recipe);
     if (!read)
       return read.takeError();
     if (auto error = read->checkModel(source->contentHash()))
-      return std::move(error);
+      return error;
     recipe = std::move(*read);
   }
   if (auto error = chooseKvFormat())
-    return std::move(error);
+    return error;
   if (needsStatistics())
     if (auto error = calibrate())
-      return std::move(error);
-  if (!options.automatic.empty())
-    if (auto error = choose())
-      return std::move(error);
+      return error;
+  return options.automatic.empty() ? llvm::Error::success() : choose();
+}
 
+llvm::Expected<std::string> Compiler::run(EmitStage stage) {
+  if (!options.automatic.empty() && !options.budgets.any())
+    return usageError("--auto needs a budget: --effective-bits B, for example 4.8");
+  if (auto error = prepare())
+    return std::move(error);
   auto module = import(formatName(kvFormat));
   if (!module)
     return module.takeError();

@@ -14,6 +14,8 @@
 #include "ir/models/Architecture.h"
 #include "ir/weights/WeightStore.h"
 #include "passes/Passes.h"
+#include "passes/search/Budgets.h"
+#include "passes/search/Front.h"
 
 #include <functional>
 #include <mlir/IR/MLIRContext.h>
@@ -27,11 +29,12 @@ struct CompileOptions {
   std::string name = "model";      ///< symbol prefix
   std::string target = "cpu";
   std::string quant;               ///< one treatment for all sites in scope
-  std::string automatic;           ///< treatments to choose among, or "all"
-  double effectiveBits = 0;        ///< budget of the choice
-  bool modeloptBits = false;       ///< count bits as ModelOpt does
+  std::string automatic;           ///< treatments to choose among, or "all", "fast"
+  Budgets budgets;                 ///< of the choice
   std::string activations = "any"; ///< "16", "8", "any": what the choice may do
   std::string groups;              ///< "qkv,gate_up": sites tied together
+  std::string exportKind;          ///< --for-export: choose only what this engine can hold
+  bool timeDecode = false;         ///< time the candidates even where no budget asks for it
   std::string sites = "layers";
   std::string recipe, saveRecipe;
   std::string fallback;
@@ -80,6 +83,10 @@ public:
   /// or bytes.
   llvm::Expected<std::string> run(EmitStage stage);
 
+  /// Scores `automatic` and weighs it: `qplan search`. In place of run(). The front's choice
+  /// is set where there are budgets.
+  llvm::Expected<SearchFront> search();
+
   const Checkpoint &checkpoint() const { return *source; }
   const Target &target() const { return chosenTarget; }
 
@@ -87,8 +94,10 @@ private:
   Compiler() = default;
 
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef kvFormat);
+  /// What comes before the import: recipe, cache format, statistics, the search.
+  llvm::Error prepare();
   llvm::Error calibrate();
-  /// Takes the recipe that fits the budget best (Search.cpp).
+  /// Fills `front`, and takes the recipe that is best within the budgets (Search.cpp).
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
   llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
@@ -106,6 +115,11 @@ private:
   llvm::Error measureScores(llvm::ArrayRef<SiteGroup> groups,
                             llvm::ArrayRef<Measurement> missing,
                             const std::function<llvm::Error()> &keep);
+  /// Times decode steps with each of `candidates`, and gives every cell of `front` its part
+  /// (DecodeTimes.cpp). The error (usage): the target is not this machine.
+  llvm::Error addDecodeTimes(llvm::ArrayRef<Treatment> candidates);
+  /// Milliseconds of a decode step with `treatment` at all sites in scope.
+  llvm::Expected<double> decodeTime(const Treatment &treatment);
   llvm::Error transform(mlir::ModuleOp module);
   /// Runs the model in f32 on `windows` with observers of x x^T and shows each input to `visit`,
   /// with `sampledRows` of its rows (MomentPass.cpp). The moments go away after `visit`.
@@ -144,6 +158,7 @@ private:
   Target chosenTarget;
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
+  std::optional<SearchFront> front; ///< of the search that made the recipe
   FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;
   bool importNoted = false; ///< what the import had to say was said

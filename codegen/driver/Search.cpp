@@ -1,13 +1,14 @@
 //===- Search.cpp - AutoQuantize: a treatment for each group --------------===//
 //
-// From the table of scores (ScoreTable.h) to a recipe: the divergences of groups add up
-// well enough to be a knapsack's values (anchors: within 10 %).
+// From the table of scores (ScoreTable.h) to the front and, within budgets, to a recipe: the
+// divergences of groups add up well enough to be a knapsack's values.
 //
 //===----------------------------------------------------------------------===//
 
 #include "codegen/driver/Calibrator.h"
 #include "ir/Failure.h"
-#include "passes/search/BudgetSolver.h"
+#include "passes/search/Budgets.h"
+#include "passes/search/Exports.h"
 
 #include <cmath>
 
@@ -15,96 +16,150 @@ using namespace qplan;
 
 namespace {
 
-/// What `--auto all` chooses among: one of ours for each size that CPUs run well.
-constexpr llvm::StringLiteral allTreatments =
-    "int4_g128@imatrix,int4_g64@imatrix,int4_g32@imatrix,int4_g32_asym@imatrix,int8,bf16";
+constexpr size_t mostPoints = 200; ///< of the front that is kept
 
-llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &options) {
-  std::string text = options.automatic == "all" ? allTreatments.str() : options.automatic;
+/// Named lists of candidates. "all" has the best of ours at every size; "fast" has one size of
+/// integer blocks after the other, whose kernels are the quickest.
+constexpr std::pair<llvm::StringLiteral, llvm::StringLiteral> lists[] = {
+    {"all", "tcq2@gptq,tcq2_5@gptq,tcq3@gptq,tcq3_5@gptq,tcq4@gptq,tcq4_25@gptq,tcq4_5@gptq,"
+            "tcq5@gptq,tcq5_5@gptq,tcq6@gptq,int8,bf16"},
+    {"fast", "int4_g128@imatrix,int4_g64@imatrix,int4_g32@imatrix,int4_g32_asym@imatrix,"
+             "int5_g64@imatrix,int5_g32@imatrix,int8,bf16"}};
+
+/// The text of a named list; empty when `name` is none.
+llvm::StringRef listNamed(llvm::StringRef name) {
+  for (auto &[known, text] : lists)
+    if (known == name)
+      return text;
+  return {};
+}
+
+/// A candidate of a named list, with the activations that were asked for.
+Treatment withActivations(Treatment treatment, llvm::StringRef activations) {
+  const FormatInfo &info = formatInfo(treatment.weight);
+  if (activations == "16")
+    treatment.activation.reset();
+  else if (activations == "8" && info.family != CodecFamily::Float && !treatment.activation)
+    treatment.activation = FormatId::Int8Token;
+  return treatment;
+}
+
+llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &options,
+                                                    const ExportKind *kind) {
+  llvm::StringRef named = listNamed(options.automatic);
+  bool ours = !named.empty();
+  if (ours && kind)
+    named = kind->search;
+  std::string text = ours ? named.str() : options.automatic;
   auto list = parseTreatmentList(text);
   if (!list)
     return list.takeError();
   std::vector<Treatment> kept;
   for (Treatment treatment : *list) {
-    bool plainFloat = formatInfo(treatment.weight).family == CodecFamily::Float;
-    if (options.activations == "8" && options.automatic == "all" && !plainFloat)
-      treatment.activation = FormatId::Int8Token;
+    if (kind && !ours && !kind->canHold(treatment))
+      return usageError("--for-export {}: it cannot hold {}; it holds {}", kind->name,
+                        printTreatment(treatment), kind->holds);
+    if (ours)
+      treatment = withActivations(treatment, options.activations);
+    if (kind && !kind->canHold(treatment))
+      continue;
     bool eight = treatment.activation.has_value();
     if (options.activations == "16" ? !eight : options.activations == "8" ? eight : true)
       kept.push_back(treatment);
   }
   if (kept.empty())
-    return usageError("--activations {}: none of the treatments {} fits", options.activations, text);
+    return usageError("--activations {}: none of the treatments {} fits{}", options.activations,
+                      text, kind ? fmt::format(" and can be held by {}", kind->name) : "");
   return kept;
 }
 
-/// What the budget counts, in bits.
-int64_t costOf(const CandidateScore &score, bool modeloptBits) {
-  return modeloptBits ? int64_t(score.modeloptBits) : score.bits;
+/// `groups` with those that `kind` ties.
+std::string withTies(std::string groups, const ExportKind &kind) {
+  for (const char *tie : kind.ties)
+    if (!llvm::StringRef(groups).contains(tie))
+      groups += (groups.empty() ? "" : ",") + std::string(tie);
+  return groups;
+}
+
+/// What a group's scores say, in the words of the front.
+FrontGroup frontGroup(const ScoredGroup &group) {
+  FrontGroup entry;
+  entry.name = group.name;
+  entry.elements = group.elements;
+  for (const ScoredSite &site : group.sites)
+    entry.sites.push_back(site.name);
+  for (const CandidateScore &score : group.scores) {
+    FrontCell &cell = entry.cells.emplace_back();
+    cell.bits = double(score.bits);
+    if (!std::isnan(score.modeloptBits))
+      cell.modeloptBits = score.modeloptBits;
+    cell.kl = score.kl;
+    cell.allowed = score.allowed;
+  }
+  return entry;
+}
+
+std::vector<std::string> listOf(llvm::StringRef text, char separator) {
+  llvm::SmallVector<llvm::StringRef> parts;
+  text.split(parts, separator, -1, /*KeepEmpty=*/false);
+  return {parts.begin(), parts.end()};
 }
 
 } // namespace
 
 llvm::Error Compiler::choose() {
-  auto candidates = candidatesOf(options);
+  const ExportKind *kind = nullptr;
+  if (!options.exportKind.empty()) {
+    auto found = exportKind(options.exportKind);
+    if (!found)
+      return found.takeError();
+    kind = *found;
+    options.groups = withTies(options.groups, *kind);
+  }
+  auto candidates = candidatesOf(options, kind);
   if (!candidates)
     return candidates.takeError();
   auto table = scoreTable(*candidates);
   if (!table)
     return table.takeError();
+  front.emplace();
+  front->modelHash = source->contentHash();
+  front->statisticsHash = statisticsHash(*statistics);
+  front->target = chosenTarget.name;
+  front->scopes = listOf(options.sites, '+');
+  front->ties = listOf(options.groups, ',');
+  for (const Treatment &candidate : *candidates)
+    front->candidates.push_back(printTreatment(candidate));
+  for (const ScoredGroup &group : table->groups)
+    front->groups.push_back(frontGroup(group));
+  if (options.timeDecode || options.budgets.decodeMs)
+    if (auto error = addDecodeTimes(*candidates))
+      return error;
+  auto points = tradeOffs(*front, mostPoints);
+  if (!points)
+    return points.takeError();
+  front->points = std::move(*points);
+  if (!options.budgets.any())
+    return llvm::Error::success();
 
-  BudgetProblem problem;
-  const double elements = double(table->elements());
-  std::vector<int64_t> totals(candidates->size(), 0);
-  for (const ScoredGroup &group : table->groups) {
-    problem.groups.emplace_back();
-    for (auto [c, score] : llvm::enumerate(group.scores)) {
-      if (options.modeloptBits && std::isnan(score.modeloptBits))
-        return usageError("site {}: {} has no size by ModelOpt's count; leave out "
-                          "--effective-bits-modelopt or the treatment",
-                          group.sites[0].name, printTreatment((*candidates)[c]));
-      const int64_t cost = costOf(score, options.modeloptBits);
-      problem.groups.back().push_back({{cost}, score.kl});
-      totals[c] += cost;
-    }
-  }
-  problem.budget[0] = int64_t(options.effectiveBits * elements);
-  auto solution = solveBudget(problem);
-  if (!solution) {
-    llvm::consumeError(solution.takeError());
-    const size_t smallest = size_t(llvm::min_element(totals) - totals.begin());
-    return usageError("--effective-bits {}: these treatments need at least {:.3f} bits a weight "
-                      "({}); raise the budget or add a smaller treatment",
-                      options.effectiveBits, double(totals[smallest]) / elements,
-                      printTreatment((*candidates)[smallest]));
-  }
-  std::vector<SiteTreatment> assignment;
-  double predicted = 0;
-  for (auto [g, group] : llvm::enumerate(table->groups)) {
-    for (const ScoredSite &site : group.sites)
-      assignment.push_back({site.name, (*candidates)[solution->choice[g]]});
-    predicted += group.scores[solution->choice[g]].kl;
-  }
-  RecipeHeader header;
-  header.modelHash = source->contentHash();
-  auto split = [](llvm::StringRef list, char separator, std::vector<std::string> &out) {
-    llvm::SmallVector<llvm::StringRef> parts;
-    list.split(parts, separator, -1, /*KeepEmpty=*/false);
-    for (llvm::StringRef part : parts)
-      out.push_back(part.str());
-  };
-  split(options.sites, '+', header.scopes);
-  split(options.groups, ',', header.groups);
-  header.constraints = {{options.modeloptBits ? "effective-bits-modelopt" : "effective-bits",
-                         fmt::format("{}", options.effectiveBits)}};
-  header.statisticsHash = statisticsHash(*statistics);
-  header.totals = {{"effective-bits", fmt::format("{:.4f}", double(solution->cost[0]) / elements)},
-                   {"predicted-kl", fmt::format("{:.6f}", predicted)}};
-  auto made = recipeFor(std::move(header), assignment);
+  auto chosen = chooseWithin(*front, options.budgets);
+  if (!chosen)
+    return chosen.takeError();
+  front->chosen = std::move(*chosen);
+  auto made = searchRecipe(*front, *front->chosen, options.budgets);
   if (!made)
     return made.takeError();
   recipe = std::move(*made);
   progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats",
-                            double(solution->cost[0]) / elements, predicted));
+                            front->chosen->bits, front->chosen->kl));
   return llvm::Error::success();
+}
+
+llvm::Expected<SearchFront> Compiler::search() {
+  if (auto error = prepare())
+    return std::move(error);
+  if (!options.saveRecipe.empty() && recipe)
+    if (auto error = writeRecipe(*recipe, options.saveRecipe))
+      return std::move(error);
+  return std::move(*front);
 }

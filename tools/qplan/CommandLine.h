@@ -20,6 +20,7 @@ using Action = std::function<llvm::Error()>;
 
 /// Adds one command to `app`; `action` must outlive it.
 void addCompileCommand(CLI::App &app, Action &action);
+void addSearchCommand(CLI::App &app, Action &action);
 void addRunCommand(CLI::App &app, Action &action);
 void addEvalCommand(CLI::App &app, Action &action);
 void addLogitsCommand(CLI::App &app, Action &action);

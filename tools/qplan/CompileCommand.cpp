@@ -9,10 +9,10 @@
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
 #include "tools/qplan/Output.h"
-#include "tools/qplan/Progress.h"
+#include "tools/qplan/SearchOptions.h"
+#include "tools/qplan/StageProgress.h"
 
 #include <llvm/Support/FileSystem.h>
-#include <mutex>
 
 namespace qplan {
 namespace {
@@ -20,7 +20,7 @@ namespace {
 struct CompileArguments {
   CompileOptions options;
   std::string emit; ///< --emit; empty: the package
-  double modeloptBits = 0;
+  BudgetArguments budgets;
   bool json = false;
 };
 
@@ -34,58 +34,6 @@ llvm::Expected<EmitStage> stageFor(const std::string &name) {
       return stage;
   return usageError("--emit={}: expected qp, recipe, plan, llvm, asm or obj", name);
 }
-
-/// Shows the compiler's progress as one bar after another; called from any thread.
-class StageProgress {
-public:
-  explicit StageProgress(bool json) : style(progressStyleFor(json)) {}
-
-  ProgressSink sink() {
-    ProgressSink result;
-    result.update = [this](llvm::StringRef title, uint64_t done, uint64_t total) {
-      update(title.str(), done, total);
-    };
-    result.note = [this](llvm::StringRef line) { note(line.str()); };
-    return result;
-  }
-
-  /// Shows the end of what is under way.
-  void finish() { bar.reset(); }
-
-private:
-  void update(std::string title, uint64_t done, uint64_t total) {
-    std::lock_guard<std::mutex> lock(mutex);
-    if (title == "weights" && total >= 10'000'000) { // bytes, for people in MB
-      title += " (MB)";
-      done /= 1'000'000;
-      total /= 1'000'000;
-    }
-    if (!bar || title != current || done < shown) {
-      bar.reset();
-      bar = std::make_unique<Progress>(style, title, total);
-      current = title;
-      shown = 0;
-    }
-    bar->advance(done - shown);
-    shown = done;
-    if (total && done >= total)
-      bar->finish();
-  }
-
-  void note(const std::string &line) {
-    std::lock_guard<std::mutex> lock(mutex);
-    if (bar)
-      bar->note(line);
-    else if (style != ProgressStyle::Silent)
-      fmt::print(stderr, "{}\n", line);
-  }
-
-  const ProgressStyle style;
-  std::mutex mutex;
-  std::unique_ptr<Progress> bar;
-  std::string current;
-  uint64_t shown = 0;
-};
 
 /// Site counts by treatment, in the order in which they appear.
 nlohmann::ordered_json treatmentCounts(const nlohmann::ordered_json &manifest) {
@@ -165,15 +113,13 @@ llvm::Error compile(CompileArguments arguments) {
   if (*stage != EmitStage::Package && arguments.json && options.output.empty())
     return usageError("--json with --emit={} needs -o FILE: stdout holds one JSON object",
                       arguments.emit);
-  if (arguments.modeloptBits > 0 && options.effectiveBits > 0)
-    return usageError("--effective-bits and --effective-bits-modelopt exclude each other: one "
-                      "budget is counted one way");
-  if (arguments.modeloptBits > 0) {
-    options.effectiveBits = arguments.modeloptBits;
-    options.modeloptBits = true;
-  }
-  if (options.effectiveBits > 0 && options.automatic.empty() && options.recipe.empty())
-    return usageError("--effective-bits is a budget of the search; add --auto T,T,... to search");
+  auto budgets = arguments.budgets.resolve();
+  if (!budgets)
+    return budgets.takeError();
+  options.budgets = *budgets;
+  if (budgets->any() && options.automatic.empty() && options.recipe.empty())
+    return usageError("--{} is a budget of the search; add --auto T,T,... to search",
+                      budgets->facts()[0].first);
   StageProgress progress(arguments.json);
   auto compiler = Compiler::create(options, progress.sink());
   if (!compiler)
@@ -196,33 +142,8 @@ void addTreatmentOptions(CLI::App &command, CompileArguments &arguments) {
                   "without it the checkpoint's formats are kept")
       ->type_name("T")
       ->group(group);
-  command.add_option("--auto", o.automatic, "Search among these treatments (T,T,... or all)")
-      ->type_name("T,T,...")
-      ->group(group);
-  command
-      .add_option("--effective-bits", o.effectiveBits,
-                  "Budget of the search: bits stored for each weight")
-      ->type_name("B")
-      ->check(CLI::PositiveNumber)
-      ->group(group);
-  command
-      .add_option("--effective-bits-modelopt", arguments.modeloptBits,
-                  "The same budget, counted as ModelOpt counts")
-      ->type_name("B")
-      ->check(CLI::PositiveNumber)
-      ->group(group);
-  command
-      .add_option("--activations", o.activations,
-                  "Activations that the search may use: 16, 8 or any")
-      ->type_name("16|8|any")
-      ->check(CLI::IsMember({"16", "8", "any"}))
-      ->group(group);
-  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")
-      ->type_name("GROUPS")
-      ->group(group);
-  command.add_option("--sites", o.sites, "Sites in scope: layers[+lm_head][+embedding]")
-      ->type_name("SITES")
-      ->group(group);
+  addSearchOptions(command, o, group);
+  addBudgetOptions(command, arguments.budgets);
   command.add_option("--recipe", o.recipe, "Read the treatments from FILE")
       ->type_name("FILE")
       ->group(group);
@@ -233,24 +154,6 @@ void addTreatmentOptions(CLI::App &command, CompileArguments &arguments) {
       ->type_name("T")
       ->group(group);
   command.add_flag("--untie", o.untie, "Let a tied lm_head differ from the embedding")
-      ->group(group);
-}
-
-void addCalibrationOptions(CLI::App &command, CompileOptions &o) {
-  const char *group = "Calibration";
-  command.add_option("--calib", o.calibration, "Text file to calibrate with")
-      ->type_name("FILE")
-      ->group(group);
-  command.add_option("--calib-samples", o.samples, "Samples of the text")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 24))
-      ->group(group);
-  command.add_option("--calib-length", o.length, "Tokens of a sample")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t(2), int64_t(1) << 20))
-      ->group(group);
-  command.add_option("--statistics", o.statistics, "Statistics file: read if it fits, else made")
-      ->type_name("FILE")
       ->group(group);
 }
 

@@ -23,6 +23,7 @@ constexpr const char *about =
 constexpr const char *examples = R"(Examples:
   qplan compile ./SmolLM2-135M -o smol.qplan --quant int4_g64
   qplan compile ./SmolLM2-135M -o smol.qplan --auto w4a8@awq,fp8 --effective-bits 4.8 --calib text.txt
+  qplan search  ./SmolLM2-135M -o front.json --calib text.txt
   qplan run     smol.qplan --prompt "The capital of France is" -n 64
   qplan eval    smol.qplan --text wiki.txt
   qplan bench   smol.qplan -p 512 -n 128
@@ -42,6 +43,7 @@ int runTool(int argc, char **argv) {
   app.formatter(formatter);
   qplan::Action action;
   qplan::addCompileCommand(app, action);
+  qplan::addSearchCommand(app, action);
   qplan::addRunCommand(app, action);
   qplan::addEvalCommand(app, action);
   qplan::addLogitsCommand(app, action);

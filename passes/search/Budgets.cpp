@@ -1,0 +1,387 @@
+//===- Budgets.cpp - constraints of a search ------------------------------===//
+//
+// Four sums can be bounded: size (by two names), size as ModelOpt counts it, time, damage.
+// One of them is minimised instead, so the three costs that the solver takes suffice.
+// Sizes are whole numbers and exact; the others are counted in small shares of their budget.
+//
+//===----------------------------------------------------------------------===//
+#include "passes/search/Budgets.h"
+
+#include "ir/Failure.h"
+#include "passes/search/BudgetSolver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <llvm/ADT/STLExtras.h>
+#include <set>
+#include <tuple>
+
+namespace qplan {
+namespace {
+
+enum class Sum { Size, Modelopt, Time, Damage };
+
+constexpr double unitsOfBudget = 0x1p38; ///< into which a budget of time or damage is divided
+
+/// What `cell` adds to a sum, in bits, ms or nats.
+double costOf(const FrontCell &cell, Sum sum) {
+  switch (sum) {
+  case Sum::Size:
+    return cell.bits;
+  case Sum::Modelopt:
+    return cell.modeloptBits.value_or(0);
+  case Sum::Time:
+    return cell.decodeMs.value_or(0);
+  case Sum::Damage:
+    return cell.kl;
+  }
+  return 0;
+}
+
+/// A bounded sum over the groups.
+struct Bound {
+  Sum sum;
+  std::string given; ///< the option and its value, as messages write it
+  double limit;      ///< bits, ms (the rest of the model taken off) or nats
+};
+
+int64_t elementsOf(const SearchFront &front) {
+  int64_t sum = 0;
+  for (const FrontGroup &group : front.groups)
+    sum += group.elements;
+  return sum;
+}
+
+bool hasTimes(const SearchFront &front) {
+  return llvm::all_of(front.groups, [](const FrontGroup &group) {
+    return llvm::all_of(group.cells,
+                        [](const FrontCell &cell) { return !cell.allowed || cell.decodeMs; });
+  });
+}
+
+/// A sum over all groups with its unit.
+std::string shown(const SearchFront &front, const Bound &bound, double value) {
+  switch (bound.sum) {
+  case Sum::Size:
+    if (llvm::StringRef(bound.given).starts_with("--weight-bytes"))
+      return fmt::format("{:.0f} bytes", value / 8);
+    [[fallthrough]];
+  case Sum::Modelopt:
+    return fmt::format("{:.4f} bits a weight", value / double(elementsOf(front)));
+  case Sum::Time:
+    return fmt::format("{:.3f} ms", value + front.baseDecodeMs.value_or(0));
+  case Sum::Damage:
+    return fmt::format("a KL of {:.6f}", value);
+  }
+  return {};
+}
+
+std::vector<Bound> boundsOf(const SearchFront &front, const Budgets &budgets) {
+  const double elements = double(elementsOf(front));
+  std::vector<Bound> bounds;
+  if (budgets.effectiveBits)
+    bounds.push_back({Sum::Size, fmt::format("--effective-bits {}", *budgets.effectiveBits),
+                      std::floor(*budgets.effectiveBits * elements)});
+  if (budgets.weightBytes) {
+    double limit = 8 * double(*budgets.weightBytes);
+    if (bounds.empty() || limit < bounds[0].limit) // two names of one sum: the smaller counts
+      bounds.assign(1, {Sum::Size, fmt::format("--weight-bytes {}", *budgets.weightBytes), limit});
+  }
+  if (budgets.modeloptBits)
+    bounds.push_back({Sum::Modelopt,
+                      fmt::format("--effective-bits-modelopt {}", *budgets.modeloptBits),
+                      *budgets.modeloptBits * elements});
+  if (budgets.decodeMs)
+    bounds.push_back({Sum::Time, fmt::format("--decode-ms {}", *budgets.decodeMs),
+                      *budgets.decodeMs - front.baseDecodeMs.value_or(0)});
+  if (budgets.maxKl)
+    bounds.push_back({Sum::Damage, fmt::format("--max-kl {}", *budgets.maxKl), *budgets.maxKl});
+  return bounds;
+}
+
+llvm::Error checkUsable(const SearchFront &front, const Budgets &budgets) {
+  if (budgets.decodeMs && !hasTimes(front))
+    return usageError("--decode-ms {}: no decode times were measured for these candidates; search "
+                      "with --time on the machine that the plan is for",
+                      *budgets.decodeMs);
+  for (const FrontGroup &group : front.groups) {
+    bool any = false;
+    for (auto [cell, candidate] : llvm::zip(group.cells, front.candidates)) {
+      any |= cell.allowed;
+      if (budgets.modeloptBits && cell.allowed && !cell.modeloptBits)
+        return usageError("site {}: {} has no size by ModelOpt's count; leave out "
+                          "--effective-bits-modelopt or the treatment",
+                          group.sites[0], candidate);
+    }
+    if (!any)
+      return usageError("{}: none of the treatments fits these sites; add one that does, for "
+                        "example bf16",
+                        group.name);
+  }
+  return llvm::Error::success();
+}
+
+/// Cost in the solver's whole units; those of time and damage are rounded up. Beyond the whole
+/// budget it does not matter by how much.
+int64_t unitsOf(const Bound &bound, double cost, size_t groups) {
+  if (bound.sum == Sum::Size || bound.sum == Sum::Modelopt)
+    return int64_t(std::ceil(cost - 1e-3));
+  double unit = std::max(bound.limit, 1e-300) / unitsOfBudget;
+  return int64_t(std::ceil(std::min({cost / unit, 2 * unitsOfBudget, 0x1p51 / double(groups)})));
+}
+
+int64_t limitUnits(const Bound &bound, size_t groups) {
+  if (bound.sum == Sum::Size || bound.sum == Sum::Modelopt)
+    return int64_t(std::min(bound.limit + 1e-3, 0x1p52));
+  return int64_t(unitsOfBudget) + int64_t(groups); // what rounding up may add
+}
+
+/// The choice of least `minimised` within `bounds` (three at most, of other sums), as candidates
+/// of the front. An error only says that there is none.
+llvm::Expected<std::vector<uint32_t>> solve(const SearchFront &front,
+                                            llvm::ArrayRef<Bound> bounds, Sum minimised) {
+  BudgetProblem problem;
+  std::vector<std::vector<uint32_t>> places;
+  for (const FrontGroup &group : front.groups) {
+    problem.groups.emplace_back();
+    places.emplace_back();
+    for (auto [i, cell] : llvm::enumerate(group.cells)) {
+      if (!cell.allowed)
+        continue;
+      BudgetCandidate candidate;
+      for (auto [k, bound] : llvm::enumerate(bounds))
+        candidate.cost[k] = unitsOf(bound, costOf(cell, bound.sum), front.groups.size());
+      candidate.score = costOf(cell, minimised);
+      problem.groups.back().push_back(candidate);
+      places.back().push_back(uint32_t(i));
+    }
+  }
+  for (auto [k, bound] : llvm::enumerate(bounds)) {
+    if (bound.limit < 0)
+      return usageError("{}", bound.given);
+    problem.budget[k] = limitUnits(bound, front.groups.size());
+  }
+  auto solution = solveBudget(problem);
+  if (!solution)
+    return solution.takeError();
+  for (auto [choice, place] : llvm::zip(solution->choice, places))
+    choice = place[choice];
+  return std::move(solution->choice);
+}
+
+double sumOf(const SearchFront &front, llvm::ArrayRef<uint32_t> choice, Sum sum) {
+  double total = 0;
+  for (auto [group, candidate] : llvm::zip(front.groups, choice))
+    total += costOf(group.cells[candidate], sum);
+  return total;
+}
+
+bool within(const SearchFront &front, llvm::ArrayRef<uint32_t> choice, const Bound &bound) {
+  // Sizes are whole; of the others a rounding of the solver's units is let pass.
+  bool whole = bound.sum == Sum::Size || bound.sum == Sum::Modelopt;
+  double slack = whole ? 1e-3 : 1e-8 * std::abs(bound.limit);
+  return sumOf(front, choice, bound.sum) <= bound.limit + slack;
+}
+
+/// Which treatments a choice takes: one, or how many.
+std::string takenBy(const SearchFront &front, llvm::ArrayRef<uint32_t> choice) {
+  std::set<uint32_t> used(choice.begin(), choice.end());
+  return used.size() == 1 ? front.candidates[*used.begin()] + " everywhere"
+                          : fmt::format("a mix of {} treatments", used.size());
+}
+
+/// What can be reached where nothing keeps all of `bounds`.
+llvm::Error infeasible(const SearchFront &front, llvm::ArrayRef<Bound> bounds) {
+  for (const Bound &bound : bounds)
+    if (auto least = solve(front, {}, bound.sum); !least)
+      return least.takeError();
+    else if (!within(front, *least, bound))
+      return usageError("{}: these treatments need at least {} ({}); raise the budget or add a "
+                        "{} treatment",
+                        bound.given, shown(front, bound, sumOf(front, *least, bound.sum)),
+                        takenBy(front, *least),
+                        bound.sum == Sum::Damage ? "more exact"
+                        : bound.sum == Sum::Time ? "faster"
+                                                 : "smaller");
+  std::string reachable;
+  for (const Bound &bound : bounds) {
+    std::vector<Bound> others;
+    std::string names;
+    for (const Bound &other : bounds)
+      if (other.sum != bound.sum) {
+        others.push_back(other);
+        names += (names.empty() ? "" : " and ") + other.given;
+      }
+    auto least = solve(front, others, bound.sum);
+    if (!least) {
+      llvm::consumeError(least.takeError());
+      continue;
+    }
+    reachable += fmt::format("; with {} at least {}", names,
+                             shown(front, bound, sumOf(front, *least, bound.sum)));
+  }
+  std::string all;
+  for (const Bound &bound : bounds)
+    all += (all.empty() ? "" : ", ") + bound.given;
+  return usageError("{} contradict each other for these treatments{}; raise one of them or add "
+                    "treatments",
+                    all, reachable);
+}
+
+/// Whether `a` is at least as good as `b` in every respect.
+bool covers(const FrontPoint &a, const FrontPoint &b) {
+  return a.bits <= b.bits && a.kl <= b.kl && a.decodeMs.value_or(0) <= b.decodeMs.value_or(0);
+}
+
+/// Adds the hull of divergence against size + `rate` bits for each ms.
+llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoint> &points) {
+  std::vector<BudgetGroup> groups;
+  std::vector<std::vector<uint32_t>> places;
+  for (const FrontGroup &group : front.groups) {
+    groups.emplace_back();
+    places.emplace_back();
+    for (auto [i, cell] : llvm::enumerate(group.cells)) {
+      if (!cell.allowed)
+        continue;
+      int64_t cost = std::llround(cell.bits + rate * cell.decodeMs.value_or(0));
+      groups.back().push_back({{cost}, cell.kl});
+      places.back().push_back(uint32_t(i));
+    }
+  }
+  auto hull = budgetFrontier(groups);
+  if (!hull)
+    return hull.takeError();
+  std::vector<uint32_t> choice = hull->start;
+  for (size_t i = 0; i < hull->points.size(); ++i) {
+    if (i)
+      choice[hull->points[i].group] = hull->points[i].candidate;
+    std::vector<uint32_t> placed;
+    for (auto [candidate, place] : llvm::zip(choice, places))
+      placed.push_back(place[candidate]);
+    points.push_back(front.pointOf(std::move(placed)));
+  }
+  return llvm::Error::success();
+}
+
+} // namespace
+
+RecipeFacts Budgets::facts() const {
+  RecipeFacts facts;
+  auto add = [&](const char *name, const auto &value) {
+    if (value)
+      facts.emplace_back(name, fmt::format("{}", *value));
+  };
+  add("effective-bits", effectiveBits);
+  add("effective-bits-modelopt", modeloptBits);
+  add("weight-bytes", weightBytes);
+  add("decode-ms", decodeMs);
+  add("max-kl", maxKl);
+  return facts;
+}
+
+llvm::Expected<int64_t> parseWeightBytes(llvm::StringRef text) {
+  constexpr std::pair<const char *, double> suffixes[] = {
+      {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
+  llvm::StringRef digits = text;
+  double factor = 1;
+  for (auto [suffix, value] : suffixes)
+    if (digits.consume_back(suffix)) {
+      factor = value;
+      break;
+    }
+  double number = 0;
+  bool plain = !digits.empty() && digits.find_first_not_of("0123456789.") == llvm::StringRef::npos;
+  if (!plain || digits.getAsDouble(number) || number * factor < 1 || number * factor > 0x1p60)
+    return usageError("--weight-bytes {}: expected a number of bytes, for example 300M (K, M, G: "
+                      "powers of 1000; Ki, Mi, Gi: of 1024)",
+                      text.str());
+  return int64_t(number * factor);
+}
+
+llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets &budgets) {
+  if (auto error = checkUsable(front, budgets))
+    return std::move(error);
+  std::vector<Bound> bounds = boundsOf(front, budgets);
+  bool sized = llvm::any_of(bounds, [](const Bound &bound) {
+    return bound.sum == Sum::Size || bound.sum == Sum::Modelopt;
+  });
+  Sum minimised = !budgets.maxKl                               ? Sum::Damage
+                  : sized && !budgets.decodeMs && hasTimes(front) ? Sum::Time
+                                                               : Sum::Size;
+  // The sum that is minimised is compared with its own bound afterwards.
+  std::vector<Bound> others;
+  llvm::copy_if(bounds, std::back_inserter(others),
+                [&](const Bound &bound) { return bound.sum != minimised; });
+  auto choice = solve(front, others, minimised);
+  if (!choice) {
+    llvm::consumeError(choice.takeError());
+    return infeasible(front, bounds);
+  }
+  for (const Bound &bound : bounds)
+    if (bound.sum == minimised && !within(front, *choice, bound))
+      return infeasible(front, bounds);
+  return front.pointOf(std::move(*choice));
+}
+
+bool keepsWithin(const SearchFront &front, llvm::ArrayRef<uint32_t> choice,
+                 const Budgets &budgets) {
+  return llvm::all_of(boundsOf(front, budgets),
+                      [&](const Bound &bound) { return within(front, choice, bound); });
+}
+
+llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front, size_t most) {
+  std::vector<FrontPoint> found;
+  if (auto error = addHull(front, 0, found))
+    return std::move(error);
+  if (hasTimes(front)) {
+    // Prices of a millisecond around the one at which size and time weigh the same.
+    double time = 0, bits = 0;
+    for (const FrontGroup &group : front.groups)
+      for (const FrontCell &cell : group.cells) {
+        bits += cell.bits;
+        time += cell.decodeMs.value_or(0);
+      }
+    if (time > 0)
+      for (double share : {0.1, 0.3, 1.0, 3.0, 10.0, 100.0})
+        if (auto error = addHull(front, share * bits / time, found))
+          return std::move(error);
+  }
+  llvm::sort(found, [](const FrontPoint &a, const FrontPoint &b) {
+    return std::tie(a.bits, a.kl, a.choice) < std::tie(b.bits, b.kl, b.choice);
+  });
+  std::vector<FrontPoint> kept;
+  for (const FrontPoint &point : found)
+    if (llvm::none_of(kept, [&](const FrontPoint &other) { return covers(other, point); }))
+      kept.push_back(point);
+  if (kept.size() <= most || most < 2)
+    return kept;
+  std::vector<FrontPoint> thinned;
+  for (size_t i = 0; i < most; ++i)
+    thinned.push_back(kept[i * (kept.size() - 1) / (most - 1)]);
+  return thinned;
+}
+
+llvm::Expected<Recipe> searchRecipe(const SearchFront &front, const FrontPoint &point,
+                                    const Budgets &budgets) {
+  RecipeHeader header;
+  header.modelHash = front.modelHash;
+  header.scopes = front.scopes;
+  header.groups = front.ties;
+  header.constraints = budgets.facts();
+  header.statisticsHash = front.statisticsHash;
+  header.totals = {{"effective-bits", fmt::format("{:.4f}", point.bits)},
+                   {"predicted-kl", fmt::format("{:.6f}", point.kl)}};
+  if (point.decodeMs)
+    header.totals.emplace_back("predicted-decode-ms", fmt::format("{:.3f}", *point.decodeMs));
+  std::vector<SiteTreatment> assignment;
+  for (auto [group, candidate] : llvm::zip(front.groups, point.choice)) {
+    auto treatment = parseTreatment(front.candidates[candidate]);
+    if (!treatment)
+      return treatment.takeError();
+    for (const std::string &site : group.sites)
+      assignment.push_back({site, *treatment});
+  }
+  return recipeFor(std::move(header), assignment);
+}
+
+} // namespace qplan

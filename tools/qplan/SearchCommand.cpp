@@ -1,0 +1,205 @@
+//===- SearchCommand.cpp - qplan search -----------------------------------===//
+//
+// Measures a model once and keeps what every budget could be: with MODEL the front is
+// made and written; with --front it is read, and any budget is answered without the model.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/Failure.h"
+#include "tools/qplan/CommandLine.h"
+#include "tools/qplan/Output.h"
+#include "tools/qplan/SearchOptions.h"
+#include "tools/qplan/StageProgress.h"
+
+#include <map>
+
+namespace qplan {
+namespace {
+
+struct SearchArguments {
+  CompileOptions options;
+  BudgetArguments budgets;
+  std::string front; ///< --front: answer from this file
+  bool json = false;
+};
+
+/// Sites by treatment of a choice, in the order of the candidates.
+std::vector<std::pair<std::string, int64_t>> counts(const SearchFront &front,
+                                                    const FrontPoint &point) {
+  std::vector<std::pair<std::string, int64_t>> result;
+  for (uint32_t c = 0; c < front.candidates.size(); ++c) {
+    int64_t sites = 0;
+    for (size_t g = 0; g < point.choice.size(); ++g)
+      if (point.choice[g] == c)
+        sites += int64_t(front.groups[g].sites.size());
+    if (sites)
+      result.emplace_back(front.candidates[c], sites);
+  }
+  return result;
+}
+
+nlohmann::ordered_json describe(const SearchFront &front, const FrontPoint &point) {
+  nlohmann::ordered_json json = {{"effective_bits", point.bits}, {"predicted_kl", point.kl}};
+  if (point.modeloptBits)
+    json["effective_bits_modelopt"] = *point.modeloptBits;
+  if (point.decodeMs)
+    json["predicted_decode_ms"] = *point.decodeMs;
+  if (point.measuredKl)
+    json["measured_kl"] = *point.measuredKl;
+  for (auto &[treatment, sites] : counts(front, point))
+    json["treatments"][treatment] = sites;
+  return json;
+}
+
+std::string line(const FrontPoint &point) {
+  std::string text = fmt::format("{:>9.4f}  {:>12.6f}", point.bits, point.kl);
+  if (point.decodeMs)
+    text += fmt::format("  {:>10.3f}", *point.decodeMs);
+  return text + "\n";
+}
+
+void showPoints(const SearchFront &front) {
+  if (front.points.empty())
+    return;
+  print(fmt::format("{:>9}  {:>12}{}\n", "bits", "predicted KL",
+                    front.points[0].decodeMs ? "   decode ms" : ""));
+  // A page of them; the file holds all.
+  constexpr size_t shown = 16;
+  size_t count = std::min(shown, front.points.size());
+  for (size_t i = 0; i < count; ++i)
+    print(line(front.points[count > 1 ? i * (front.points.size() - 1) / (count - 1) : 0]));
+}
+
+void showChoice(const SearchFront &front, const FrontPoint &point) {
+  print(fmt::format("{:.4f} bits a weight, predicted KL {:.6f} nats", point.bits, point.kl));
+  if (point.decodeMs)
+    print(fmt::format(", {:.3f} ms a decode step", *point.decodeMs));
+  print("\n");
+  for (auto &[treatment, sites] : counts(front, point))
+    print(fmt::format("  {:>5} sites  {}\n", sites, treatment));
+}
+
+void summarize(const SearchArguments &arguments, const SearchFront &front, double seconds) {
+  if (arguments.json) {
+    nlohmann::ordered_json json = {{"groups", front.groups.size()},
+                                   {"candidates", front.candidates},
+                                   {"points", front.points.size()}};
+    if (front.chosen)
+      json["chosen"] = describe(front, *front.chosen);
+    json["seconds"] = seconds;
+    printJson(json);
+    return;
+  }
+  if (front.chosen)
+    showChoice(front, *front.chosen);
+  else
+    showPoints(front);
+}
+
+llvm::Expected<SearchFront> answer(const SearchArguments &arguments, const Budgets &budgets) {
+  auto front = readFront(arguments.front);
+  if (!front)
+    return front.takeError();
+  if (!arguments.options.model.empty()) {
+    auto source = openCheckpoint(arguments.options.model);
+    if (!source)
+      return source.takeError();
+    if (auto error = front->checkModel((*source)->contentHash(), arguments.front))
+      return std::move(error);
+  }
+  front->chosen.reset();
+  if (!budgets.any())
+    return front;
+  auto chosen = chooseWithin(*front, budgets);
+  if (!chosen)
+    return chosen.takeError();
+  front->chosen = std::move(*chosen);
+  if (arguments.options.saveRecipe.empty())
+    return front;
+  auto recipe = searchRecipe(*front, *front->chosen, budgets);
+  if (!recipe)
+    return recipe.takeError();
+  if (auto error = writeRecipe(*recipe, arguments.options.saveRecipe))
+    return std::move(error);
+  return front;
+}
+
+llvm::Expected<SearchFront> measure(const SearchArguments &arguments, const Budgets &budgets) {
+  CompileOptions options = arguments.options;
+  options.budgets = budgets;
+  if (options.automatic.empty())
+    options.automatic = "all";
+  StageProgress progress(arguments.json);
+  auto compiler = Compiler::create(options, progress.sink());
+  if (!compiler)
+    return compiler.takeError();
+  auto front = (*compiler)->search();
+  progress.finish();
+  return front;
+}
+
+llvm::Error search(const SearchArguments &arguments) {
+  Stopwatch watch;
+  const CompileOptions &options = arguments.options;
+  auto budgets = arguments.budgets.resolve();
+  if (!budgets)
+    return budgets.takeError();
+  if (options.model.empty() && arguments.front.empty())
+    return usageError("search: MODEL is missing; name a checkpoint to search, or --front FILE to "
+                      "answer another budget from an earlier search");
+  if (!arguments.front.empty() && !options.automatic.empty())
+    return usageError("--front {}: the candidates are those of that search; leave out --auto",
+                      arguments.front);
+  if (!options.saveRecipe.empty() && !budgets->any())
+    return usageError("--save-recipe {}: a recipe is the answer to a budget; give one, for "
+                      "example --effective-bits 4.5",
+                      options.saveRecipe);
+  if (arguments.front.empty() && options.output.empty() && options.saveRecipe.empty())
+    return usageError("-o is missing: name the front to write, for example -o front.json");
+  auto front = arguments.front.empty() ? measure(arguments, *budgets) : answer(arguments, *budgets);
+  if (!front)
+    return front.takeError();
+  if (!options.output.empty())
+    if (auto error = writeFront(*front, options.output))
+      return error;
+  summarize(arguments, *front, watch.seconds());
+  return llvm::Error::success();
+}
+
+} // namespace
+
+void addSearchCommand(CLI::App &app, Action &action) {
+  CLI::App *command = app.add_subcommand("search", "Find the best treatments for every budget");
+  command->footer(
+      "Examples:\n"
+      "  qplan search ./model --calib text.txt -o front.json     measure once: every budget\n"
+      "  qplan search --front front.json --effective-bits 4.6 --save-recipe r.recipe\n"
+      "  qplan compile ./model -o m.qplan --recipe r.recipe --calib text.txt\n"
+      "Several budgets hold at once. With --max-kl the smallest plan within it is chosen (or, with\n"
+      "a budget of size too, the fastest one), else the least damage.");
+  auto arguments = std::make_shared<SearchArguments>();
+  CompileOptions &options = arguments->options;
+  command->add_option("MODEL", options.model, "Checkpoint: a Hugging Face folder or a GGUF file");
+  command->add_option("-o,--output", options.output, "Front to write (JSON)")->type_name("FILE");
+  command->add_option("--front", arguments->front, "Answer from the front of an earlier search")
+      ->type_name("FILE");
+  command->add_option("--save-recipe", options.saveRecipe, "Write the chosen treatments to FILE")
+      ->type_name("FILE");
+  addSearchOptions(*command, options, "Treatments");
+  addBudgetOptions(*command, arguments->budgets);
+  addCalibrationOptions(*command, options);
+  const char *work = "Work";
+  command
+      ->add_flag("--time", options.timeDecode,
+                 "Time the candidates' kernels, so that the front tells decode times")
+      ->group(work);
+  command
+      ->add_option("--threads", options.threads, "Threads to work with (default: the cores allowed)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 4096u))
+      ->group(work);
+  command->add_flag("--json", arguments->json, "Print the summary as one JSON object")->group(work);
+  command->callback([&action, arguments] { action = [arguments] { return search(*arguments); }; });
+}
+
+} // namespace qplan

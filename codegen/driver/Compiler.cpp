@@ -203,24 +203,26 @@ llvm::Error Compiler::lower(ModuleOp module) {
                    [&](OpPassManager &manager) { addPlanPasses(manager, options.maxTokens); });
 }
 
-llvm::Expected<std::string> Compiler::run(EmitStage stage) {
+llvm::Error Compiler::prepare() {
   if (!options.recipe.empty()) {
     auto read = readRecipe(options.recipe);
     if (!read)
       return read.takeError();
     if (auto error = read->checkModel(source->contentHash()))
-      return std::move(error);
+      return error;
     recipe = std::move(*read);
   }
   if (auto error = chooseKvFormat())
-    return std::move(error);
+    return error;
   if (needsStatistics())
     if (auto error = calibrate())
-      return std::move(error);
-  if (!options.automatic.empty())
-    if (auto error = choose())
-      return std::move(error);
+      return error;
+  return options.automatic.empty() ? llvm::Error::success() : choose();
+}
 
+llvm::Expected<std::string> Compiler::run(EmitStage stage) {
+  if (auto error = prepare())
+    return std::move(error);
   auto module = import(formatName(kvFormat));
   if (!module)
     return module.takeError();
@@ -306,6 +308,11 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
   auto header = writeModelHeader(headerOf(program, *emitted, emitting.producer));
   if (!header)
     return header.takeError();
+  auto assigned = recipeOf(module, *source, options, recipe ? &*recipe : nullptr);
+  if (!assigned)
+    return assigned.takeError();
+  const std::string recipeText = printRecipe(*assigned);
+  const std::string searchText = front ? printFront(*front) : std::string();
   auto manifest = manifestOf(module, program, *emitted, *source, options);
   if (!manifest)
     return manifest.takeError();
@@ -313,7 +320,9 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
        {std::pair<llvm::StringRef, llvm::StringRef>{"model.o", text(emitted->object)},
         {"model.so", text(emitted->sharedObject)},
         {"model.h", *header},
-        {"tokenizer.json", *tokenizer}})
+        {"tokenizer.json", *tokenizer},
+        {"recipe.txt", recipeText},
+        {"search.json", searchText}})
     if (auto error = add(name, contents))
       return error;
   return (*package)->commit(*manifest);

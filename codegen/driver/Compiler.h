@@ -14,6 +14,7 @@
 #include "ir/models/Architecture.h"
 #include "ir/weights/WeightStore.h"
 #include "passes/Passes.h"
+#include "passes/search/Front.h"
 
 #include <functional>
 #include <mlir/IR/MLIRContext.h>
@@ -57,6 +58,7 @@ struct ProgressSink {
   std::function<void(llvm::StringRef line)> note = [](llvm::StringRef) {};
 };
 
+struct FormComparison;
 class LiveModel;
 class PartialSums;
 
@@ -71,6 +73,10 @@ public:
   /// or bytes.
   llvm::Expected<std::string> run(EmitStage stage);
 
+  /// Runs the QDQ form and the emitted code of the plan that run() would write, both on this
+  /// machine, on the first `samples` windows of a text file. In place of run().
+  llvm::Expected<FormComparison> compareForms(const std::string &text, int64_t samples);
+
   const Checkpoint &checkpoint() const { return *source; }
   const Target &target() const { return chosenTarget; }
 
@@ -78,6 +84,8 @@ private:
   Compiler() = default;
 
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef kvFormat);
+  /// What comes before the import: recipe, cache format, statistics, the search.
+  llvm::Error prepare();
   llvm::Error calibrate();
   /// Takes the recipe that fits the budget best (Search.cpp).
   llvm::Error choose();
@@ -116,6 +124,7 @@ private:
   Target chosenTarget;
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
+  std::optional<SearchFront> front; ///< of the search that made the recipe
   FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;
   bool importNoted = false; ///< what the import had to say was said

@@ -44,6 +44,29 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
   return kept;
 }
 
+/// The table as a document; identity, points and choice are left to who knows them.
+SearchFront frontOf(const ScoreTable &table) {
+  SearchFront front;
+  for (const Treatment &candidate : table.candidates)
+    front.candidates.push_back(printTreatment(candidate));
+  for (const ScoredGroup &group : table.groups) {
+    FrontGroup &entry = front.groups.emplace_back();
+    entry.name = group.name;
+    entry.elements = group.elements;
+    for (const ScoredSite &site : group.sites)
+      entry.sites.push_back(site.name);
+    for (const CandidateScore &score : group.scores) {
+      FrontCell &cell = entry.cells.emplace_back();
+      cell.bits = double(score.bits);
+      if (!std::isnan(score.modeloptBits))
+        cell.modeloptBits = score.modeloptBits;
+      cell.kl = score.kl;
+      cell.allowed = score.allowed;
+    }
+  }
+  return front;
+}
+
 /// What the budget counts, in bits.
 int64_t costOf(const CandidateScore &score, bool modeloptBits) {
   return modeloptBits ? int64_t(score.modeloptBits) : score.bits;
@@ -91,6 +114,10 @@ llvm::Error Compiler::choose() {
       assignment.push_back({site.name, (*candidates)[solution->choice[g]]});
     predicted += group.scores[solution->choice[g]].kl;
   }
+  front = frontOf(*table);
+  front->modelHash = source->contentHash();
+  front->statisticsHash = statisticsHash(*statistics);
+  front->chosen = front->pointOf(solution->choice);
   RecipeHeader header;
   header.modelHash = source->contentHash();
   auto split = [](llvm::StringRef list, char separator, std::vector<std::string> &out) {
@@ -103,7 +130,9 @@ llvm::Error Compiler::choose() {
   split(options.groups, ',', header.groups);
   header.constraints = {{options.modeloptBits ? "effective-bits-modelopt" : "effective-bits",
                          fmt::format("{}", options.effectiveBits)}};
-  header.statisticsHash = statisticsHash(*statistics);
+  header.statisticsHash = front->statisticsHash;
+  front->scopes = header.scopes;
+  front->ties = header.groups;
   header.totals = {{"effective-bits", fmt::format("{:.4f}", double(solution->cost[0]) / elements)},
                    {"predicted-kl", fmt::format("{:.6f}", predicted)}};
   auto made = recipeFor(std::move(header), assignment);

@@ -31,7 +31,7 @@ Json number(const std::optional<double> &value) { return value ? Json(*value) : 
 
 Json printPoint(const FrontPoint &point) {
   return {{"bits", point.bits},
-          {"modelopt_bits", point.modeloptBits},
+          {"modelopt_bits", number(point.modeloptBits)},
           {"kl", point.kl},
           {"decode_ms", number(point.decodeMs)},
           {"measured_kl", number(point.measuredKl)},
@@ -44,7 +44,7 @@ Json printGroup(const FrontGroup &group) {
     json[key] = Json::array();
   for (const FrontCell &cell : group.cells) {
     json["bits"].push_back(cell.bits);
-    json["modelopt_bits"].push_back(cell.modeloptBits);
+    json["modelopt_bits"].push_back(number(cell.modeloptBits));
     json["kl"].push_back(cell.kl);
     json["decode_ms"].push_back(number(cell.decodeMs));
     json["allowed"].push_back(cell.allowed);
@@ -162,7 +162,7 @@ bool FrontReader::readCells(const Json &json, const std::string &where, FrontGro
     FrontCell &cell = group.cells[c];
     const Json &allowed = (*columns[4])[c];
     if (!readNumber((*columns[0])[c], where, keys[0], cell.bits) ||
-        !readNumber((*columns[1])[c], where, keys[1], cell.modeloptBits) ||
+        !readOptional((*columns[1])[c], where, keys[1], cell.modeloptBits) ||
         !readNumber((*columns[2])[c], where, keys[2], cell.kl) ||
         !readOptional((*columns[3])[c], where, keys[3], cell.decodeMs))
       return false;
@@ -208,8 +208,8 @@ bool FrontReader::readPoint(const Json &json, const std::string &where, const Se
     const Json *value = field(json, where, key);
     return value && readOptional(*value, where, key, out);
   };
-  if (!need("bits", point.bits) || !need("modelopt_bits", point.modeloptBits) ||
-      !need("kl", point.kl) || !may("decode_ms", point.decodeMs) ||
+  if (!need("bits", point.bits) || !need("kl", point.kl) ||
+      !may("modelopt_bits", point.modeloptBits) || !may("decode_ms", point.decodeMs) ||
       !may("measured_kl", point.measuredKl))
     return false;
   const Json *choice = list(json, where, "choice");
@@ -291,20 +291,23 @@ llvm::Expected<SearchFront> FrontReader::read(const Json &json) {
 FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice) const {
   FrontPoint point;
   double elements = 0;
+  // One unknown term leaves a sum unknown.
+  auto add = [](std::optional<double> &sum, const std::optional<double> &term) {
+    sum = sum && term ? std::optional<double>(*sum + *term) : std::nullopt;
+  };
   point.decodeMs = baseDecodeMs;
+  point.modeloptBits = 0;
   for (size_t g = 0; g < groups.size(); ++g) {
     const FrontCell &cell = groups[g].cells[choice[g]];
     elements += double(groups[g].elements);
     point.bits += cell.bits;
-    point.modeloptBits += cell.modeloptBits;
     point.kl += cell.kl;
-    // One unknown term leaves the sum unknown.
-    point.decodeMs = point.decodeMs && cell.decodeMs
-                         ? std::optional<double>(*point.decodeMs + *cell.decodeMs)
-                         : std::nullopt;
+    add(point.modeloptBits, cell.modeloptBits);
+    add(point.decodeMs, cell.decodeMs);
   }
   point.bits /= elements;
-  point.modeloptBits /= elements;
+  if (point.modeloptBits)
+    *point.modeloptBits /= elements;
   point.choice = std::move(choice);
   return point;
 }

@@ -22,7 +22,7 @@ namespace qplan {
 /// One candidate at one group. All numbers are finite and >= 0.
 struct FrontCell {
   double bits = 0;                ///< stored bits of the group (not for each weight)
-  double modeloptBits = 0;        ///< the same, counted as ModelOpt counts
+  std::optional<double> modeloptBits; ///< as ModelOpt counts; absent: it has none
   double kl = 0;                  ///< predicted divergence on the logits, nats
   std::optional<double> decodeMs; ///< predicted time of the group in one decode step
   bool allowed = true;            ///< false: no kernel or export takes it; never chosen
@@ -43,7 +43,7 @@ struct FrontGroup {
 /// One assignment of candidates to groups and what it sums to.
 struct FrontPoint {
   double bits = 0;                  ///< stored bits for each weight in scope
-  double modeloptBits = 0;          ///< the same, counted as ModelOpt counts
+  std::optional<double> modeloptBits; ///< as ModelOpt counts; absent: one group has none
   double kl = 0;                    ///< predicted divergence, nats
   std::optional<double> decodeMs;   ///< predicted time of one decode step, the rest included
   std::optional<double> measuredKl; ///< of the assembled model on held-back text, where run

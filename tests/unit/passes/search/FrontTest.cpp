@@ -60,7 +60,7 @@ TEST(Front, RoundTripIsExact) {
 TEST(Front, SumsAChoice) {
   FrontPoint point = sample().pointOf({1, 0});
   EXPECT_DOUBLE_EQ(point.bits, (800 + 1275) / 400.0);
-  EXPECT_DOUBLE_EQ(point.modeloptBits, (800 + 1200) / 400.0);
+  EXPECT_DOUBLE_EQ(*point.modeloptBits, (800 + 1200) / 400.0);
   EXPECT_DOUBLE_EQ(point.kl, 0.625);
   ASSERT_TRUE(point.decodeMs.has_value());
   EXPECT_DOUBLE_EQ(*point.decodeMs, 5.5);

@@ -48,6 +48,7 @@ int runTool(int argc, char **argv) {
   qplan::addLogitsCommand(app, action);
   qplan::addBenchCommand(app, action);
   qplan::addInspectCommand(app, action);
+  qplan::addAdviseCommand(app, action);
   qplan::addReportCommand(app, action);
   qplan::addListCommands(app, action);
   if (auto status = qplan::parseCommandLine(app, argc, argv))

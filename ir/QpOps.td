@@ -124,9 +124,11 @@ def Qp_ObserveOp : Qp_Op<"observe"> {
     `qp-insert-observers` for calibration, never present in a shipped plan. With
     `gram`, instead, the sum of x x^T over the rows x, in f64 (f32 over the rows of
     a pass): what GPTQ and AWQ need. With `histogram`, how often magnitudes fall into
-    2048 equal parts of a range that is chosen before the plan runs.
+    2048 equal parts of a range that is chosen before the plan runs. With `keep_rows`,
+    the rows of the last pass themselves.
   }];
-  let arguments = (ins F32Tensor:$input, StrAttr:$site, UnitAttr:$gram, UnitAttr:$histogram);
+  let arguments = (ins F32Tensor:$input, StrAttr:$site, UnitAttr:$gram, UnitAttr:$histogram,
+                       UnitAttr:$keep_rows);
   let assemblyFormat = "$input `,` $site attr-dict `:` type($input)";
 }
 

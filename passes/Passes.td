@@ -21,6 +21,20 @@ def InsertObservers : Pass<"qp-insert-observers", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"observers", "observers", "Observers inserted">];
 }
 
+def TapLayers : Pass<"qp-tap-layers", "::mlir::ModuleOp"> {
+  let summary = "Keep the rows that leave each layer";
+  let description = [{
+    Puts a `qp.observe` with `keep_rows`, named `layers.N`, on the residual stream
+    behind each layer: between the layer's last site and the first of the next, at the first
+    place across which a single value of rows is alive. A layer without such a place
+    gets none. Two forms of a model with the same taps can be compared layer by layer.
+
+    Guarantees: numbers are not changed.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let statistics = [Statistic<"taps", "taps", "Taps inserted">];
+}
+
 def AssignTreatments : Pass<"qp-assign-treatments", "::mlir::ModuleOp"> {
   let summary = "Give every site its treatment";
   let description = [{

@@ -315,6 +315,11 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
   auto header = writeModelHeader(headerOf(program, *emitted, emitting.producer));
   if (!header)
     return header.takeError();
+  auto assigned = recipeOf(module, *source, options, recipe ? &*recipe : nullptr);
+  if (!assigned)
+    return assigned.takeError();
+  const std::string recipeText = printRecipe(*assigned);
+  const std::string searchText = front ? printFront(*front) : std::string();
   auto manifest = manifestOf(module, program, *emitted, *source, options);
   if (!manifest)
     return manifest.takeError();
@@ -322,7 +327,9 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
        {std::pair<llvm::StringRef, llvm::StringRef>{"model.o", text(emitted->object)},
         {"model.so", text(emitted->sharedObject)},
         {"model.h", *header},
-        {"tokenizer.json", *tokenizer}})
+        {"tokenizer.json", *tokenizer},
+        {"recipe.txt", recipeText},
+        {"search.json", searchText}})
     if (auto error = add(name, contents))
       return error;
   return (*package)->commit(*manifest);

@@ -61,6 +61,7 @@ struct ProgressSink {
 };
 
 class AssembledModel;
+struct FormComparison;
 class LiveModel;
 class PartialSums;
 struct InputMoments;
@@ -86,6 +87,9 @@ public:
   /// Scores `automatic` and weighs it: `qplan search`. In place of run(). The front's choice
   /// is set where there are budgets.
   llvm::Expected<SearchFront> search();
+  /// Runs the QDQ form and the emitted code of the plan that run() would write, both on this
+  /// machine, on the first `samples` windows of a text file. In place of run().
+  llvm::Expected<FormComparison> compareForms(const std::string &text, int64_t samples);
 
   const Checkpoint &checkpoint() const { return *source; }
   const Target &target() const { return chosenTarget; }

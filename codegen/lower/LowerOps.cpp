@@ -540,11 +540,14 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   Place in = placeOf(op.getInput());
   int64_t columns = qp::widthOf(op.getInput().getType());
   // f32 absmax, f64 sums of |x| and x^2, or f64 sums of x x^T, and then an i64 count; or the
-  // density and counts of bins: see `observe` in Kernels.inc.
+  // density and counts of bins, or a count and rows: see `observe` in Kernels.inc.
   bool gram = op.getGram(), histogram = op.getHistogram();
+  int64_t kind = op.getKeepRows() ? 3 : histogram ? 2 : gram;
   int64_t bytes = gram ? columns * columns * 8 + 8 : (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
   if (histogram)
     bytes = 8 + 2048 * 8;
+  if (op.getKeepRows())
+    bytes = 64 + int64_t(writer->program().getMaxTokens()) * columns * 4;
   OpBuilder &ops = writer->ops();
   NamedAttrList entry;
   entry.set("site", op.getSiteAttr());
@@ -556,7 +559,7 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   writer->launch("observe", {in.buffer}, {},
                  {writer->whole("K", columns), writer->whole("ld", in.stride),
                   writer->whole("column", in.column), writer->whole("offset", statisticsBytes),
-                  writer->whole("kind", histogram ? 2 : gram), writer->whole("rows", in.rows)},
+                  writer->whole("kind", kind), writer->whole("rows", in.rows)},
                  {0}, {}, op.getLoc());
   statisticsBytes += (bytes + 63) / 64 * 64;
   return success();

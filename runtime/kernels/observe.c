@@ -75,6 +75,13 @@ QK_INLINE void observeHistogram(const float *x, int64_t ld, int64_t rows, int64_
     }
 }
 
+/* Rows [begin, end) of kind 3. */
+QK_INLINE void observeRows(const float *x, int64_t ld, int64_t K, int64_t begin, int64_t end,
+                           float *out) {
+  for (int64_t row = begin; row < end; ++row)
+    __builtin_memcpy(out + row * K, x + row * ld, (unsigned long)K * 4);
+}
+
 QK_KERNEL(observe) {
   if (!args->statistics)
     return;
@@ -85,6 +92,13 @@ QK_KERNEL(observe) {
   if (params[4] == 2) {
     if (index == 0)
       observeHistogram(x, ld, rows, K, memory);
+    return;
+  }
+  if (params[4] == 3) {
+    QkRange part = qkPart(rows, index, count);
+    observeRows(x, ld, K, part.begin, part.end, (float *)(memory + 64));
+    if (index == 0)
+      *(int64_t *)memory = rows;
     return;
   }
   if (params[4] == 0) {

@@ -9,6 +9,7 @@
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
+#include "tools/qplan/Measure.h"
 #include "tools/qplan/MemoryRate.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/Progress.h"
@@ -19,13 +20,6 @@
 
 namespace qplan {
 namespace {
-
-struct BenchArguments {
-  std::string plan;
-  int64_t prefill = 512, decode = 128, batch = 1, depth = 0, repetitions = 3;
-  int threads = 0;
-  bool json = false;
-};
 
 /// What was measured. Seconds are medians; 0 for a test that was left out.
 struct Measured {
@@ -253,7 +247,9 @@ llvm::Error measure(const LoadedPlan &plan, const BenchArguments &a, Measured &m
   return llvm::Error::success();
 }
 
-llvm::Error bench(const BenchArguments &arguments) {
+} // namespace
+
+llvm::Expected<nlohmann::ordered_json> benchPlan(const BenchArguments &arguments) {
   Stopwatch loading;
   auto plan = LoadedPlan::open(arguments.plan, arguments.threads);
   if (!plan)
@@ -261,21 +257,25 @@ llvm::Error bench(const BenchArguments &arguments) {
   Measured measured;
   measured.loadSeconds = loading.seconds();
   if (auto error = checkContext(*plan, arguments))
-    return error;
+    return std::move(error);
   if (auto error = measure(*plan, arguments, measured))
-    return error;
+    return std::move(error);
   // The peak is of the plan: the buffer that measures the memory comes afterwards.
   measured.peakRss = processBytes("VmHWM");
   measured.readRate = measureReadRate(*plan);
-  auto result = resultOf(*plan, arguments, measured);
-  if (arguments.json)
-    printJson(result);
-  else
-    printTable(arguments, result);
-  return llvm::Error::success();
+  return resultOf(*plan, arguments, measured);
 }
 
-} // namespace
+static llvm::Error bench(const BenchArguments &arguments) {
+  auto result = benchPlan(arguments);
+  if (!result)
+    return result.takeError();
+  if (arguments.json)
+    printJson(*result);
+  else
+    printTable(arguments, *result);
+  return llvm::Error::success();
+}
 
 void addBenchCommand(CLI::App &app, Action &action) {
   CLI::App *command = app.add_subcommand("bench", "Measure speed and memory of a plan");

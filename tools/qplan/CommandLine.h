@@ -26,6 +26,8 @@ void addEvalCommand(CLI::App &app, Action &action);
 void addLogitsCommand(CLI::App &app, Action &action);
 void addBenchCommand(CLI::App &app, Action &action);
 void addInspectCommand(CLI::App &app, Action &action);
+void addAdviseCommand(CLI::App &app, Action &action);
+void addReportCommand(CLI::App &app, Action &action);
 /// formats, targets, models
 void addListCommands(CLI::App &app, Action &action);
 

@@ -10,6 +10,7 @@
 #include "ir/Failure.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/LoadedPlan.h"
+#include "tools/qplan/Measure.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/PlanText.h"
 #include "tools/qplan/Progress.h"
@@ -20,13 +21,6 @@
 
 namespace qplan {
 namespace {
-
-struct EvalArguments {
-  std::string plan, text, ids, reference;
-  int64_t window = 512, windows = 0;
-  int threads = 0;
-  bool json = false;
-};
 
 /// The tokens to score and where they came from.
 struct TokenStream {
@@ -209,8 +203,8 @@ llvm::Expected<LoadedPlan> openReference(const EvalArguments &arguments, const L
   return reference;
 }
 
-void report(const EvalArguments &arguments, const TokenStream &stream, const Totals &totals,
-            int64_t windows, double seconds) {
+nlohmann::ordered_json resultOf(const EvalArguments &arguments, const TokenStream &stream,
+                                const Totals &totals, int64_t windows, double seconds) {
   double nll = totals.nll / double(totals.scored);
   nlohmann::ordered_json out;
   out["perplexity"] = std::exp(nll);
@@ -230,23 +224,27 @@ void report(const EvalArguments &arguments, const TokenStream &stream, const Tot
   out["window"] = arguments.window;
   out["windows"] = windows;
   out["seconds"] = seconds;
-  if (arguments.json) {
-    printJson(out);
-    return;
-  }
-  print(fmt::format("perplexity       {:.4f}\n", std::exp(nll)));
-  print(fmt::format("nll per token    {:.6f} nats\n", nll));
-  if (stream.textBytes)
-    print(fmt::format("bits per byte    {:.4f}\n", out["bits_per_byte"].get<double>()));
-  if (!arguments.reference.empty()) {
-    print(fmt::format("KL(ref || plan)  {:.6g} nats\n", out["kl_mean"].get<double>()));
-    print(fmt::format("top-1 agreement  {:.3f} %\n", 100 * out["top1_agreement"].get<double>()));
-  }
-  print(fmt::format("{} tokens scored in {} windows of {}, {:.1f} s\n", totals.scored, windows,
-                    arguments.window, seconds));
+  return out;
 }
 
-llvm::Error eval(const EvalArguments &arguments) {
+void printTable(const nlohmann::ordered_json &out) {
+  auto number = [&](const char *key) { return numberOr(out, key, 0); };
+  print(fmt::format("perplexity       {:.4f}\n", number("perplexity")));
+  print(fmt::format("nll per token    {:.6f} nats\n", number("nll_per_token")));
+  if (!out["bits_per_byte"].is_null())
+    print(fmt::format("bits per byte    {:.4f}\n", number("bits_per_byte")));
+  if (out.contains("kl_mean")) {
+    print(fmt::format("KL(ref || plan)  {:.6g} nats\n", number("kl_mean")));
+    print(fmt::format("top-1 agreement  {:.3f} %\n", 100 * number("top1_agreement")));
+  }
+  print(fmt::format("{} tokens scored in {} windows of {}, {:.1f} s\n",
+                    int64_t(number("scored_tokens")), int64_t(number("windows")),
+                    int64_t(number("window")), number("seconds")));
+}
+
+} // namespace
+
+llvm::Expected<nlohmann::ordered_json> evaluatePlan(const EvalArguments &arguments) {
   if (arguments.text.empty() == arguments.ids.empty())
     return usageError(
         "give what to score: --text FILE, or --ids FILE for a plan without tokenizer");
@@ -255,7 +253,7 @@ llvm::Error eval(const EvalArguments &arguments) {
   if (!plan)
     return plan.takeError();
   if (auto error = checkWindow(*plan, arguments.window))
-    return error;
+    return std::move(error);
   std::optional<LoadedPlan> reference;
   if (!arguments.reference.empty()) {
     auto opened = openReference(arguments, *plan);
@@ -275,7 +273,7 @@ llvm::Error eval(const EvalArguments &arguments) {
   if (arguments.windows > 0)
     windows = std::min(windows, arguments.windows);
   if (auto error = checkIds(*plan, *stream, windows * arguments.window))
-    return error;
+    return std::move(error);
   Scorer scorer(*plan, reference ? &*reference : nullptr, arguments.window);
   Progress progress(progressStyleFor(arguments.json), "eval", uint64_t(windows));
   Totals totals;
@@ -284,15 +282,23 @@ llvm::Error eval(const EvalArguments &arguments) {
     auto ids = llvm::ArrayRef<int32_t>(stream->ids)
                    .slice(size_t(first * arguments.window), size_t(count * arguments.window));
     if (auto error = scorer.score(ids, count, totals))
-      return error;
+      return std::move(error);
     progress.advance(uint64_t(count));
   }
   progress.finish();
-  report(arguments, *stream, totals, windows, watch.seconds());
-  return llvm::Error::success();
+  return resultOf(arguments, *stream, totals, windows, watch.seconds());
 }
 
-} // namespace
+static llvm::Error eval(const EvalArguments &arguments) {
+  auto result = evaluatePlan(arguments);
+  if (!result)
+    return result.takeError();
+  if (arguments.json)
+    printJson(*result);
+  else
+    printTable(*result);
+  return llvm::Error::success();
+}
 
 void addEvalCommand(CLI::App &app, Action &action) {
   CLI::App *command =

@@ -28,6 +28,7 @@ constexpr const char *examples = R"(Examples:
   qplan eval    smol.qplan --text wiki.txt
   qplan bench   smol.qplan -p 512 -n 128
   qplan inspect smol.qplan
+  qplan report  smol.qplan -o report.html
 
 `qplan COMMAND --help` explains a command. Exit status: 0 done, 1 the input is at fault,
 2 wrong usage, 3 a defect of qplan, 4 the machine failed, 130 interrupted.)";
@@ -49,6 +50,8 @@ int runTool(int argc, char **argv) {
   qplan::addLogitsCommand(app, action);
   qplan::addBenchCommand(app, action);
   qplan::addInspectCommand(app, action);
+  qplan::addAdviseCommand(app, action);
+  qplan::addReportCommand(app, action);
   qplan::addListCommands(app, action);
   if (auto status = qplan::parseCommandLine(app, argc, argv))
     return *status;

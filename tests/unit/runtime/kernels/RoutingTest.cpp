@@ -128,6 +128,24 @@ KERNEL_TEST(Observe, AddsTheLowerTriangleOfTheGramMatrix) {
   EXPECT_EQ(memory.as<int64_t>()[K * K], T);
 }
 
+KERNEL_TEST(Observe, KeepsTheRowsOfTheLastPass) {
+  Random random(5);
+  int64_t T = 9, K = 21, ld = 24, column = 2, before = 64;
+  std::vector<float> input = random.floats(T * ld);
+  Memory in(input), memory(at(before + 64 + T * K * 4));
+  Launch launch("observe", T);
+  launch.args.statistics = memory.data();
+  launch.params = {{"K", K}, {"ld", ld}, {"column", column}, {"offset", before}, {"kind", 3}};
+  launch.buffers = {&in};
+  launch.run(level, {&memory});
+  launch.run(level, {&memory});
+  EXPECT_EQ(memory.as<int64_t>()[before / 8], T);
+  const float *rows = memory.as<float>() + (before + 64) / 4;
+  for (int64_t r = 0; r < T; ++r)
+    for (int64_t k = 0; k < K; ++k)
+      EXPECT_EQ(rows[r * K + k], input[at(r * ld + column + k)]);
+}
+
 KERNEL_TEST(Observe, DoesNothingWithoutStatistics) {
   Memory in(std::vector<float>(16, 1.0f));
   Launch launch("observe", 1);

@@ -20,7 +20,7 @@ namespace qplan {
 namespace {
 
 using Json = nlohmann::json; // sorted keys: a site is found in logarithmic time
-constexpr int fileVersion = 1;
+constexpr int fileVersion = 2;
 constexpr uint64_t statisticsLimit = uint64_t(4) << 30;
 constexpr uint64_t countLimit = uint64_t(1) << 53; // what JSON readers keep exactly
 

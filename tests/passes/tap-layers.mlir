@@ -1,4 +1,4 @@
-// RUN: qplan-opt %s -qp-tap-layers | FileCheck %s
+// RUN: qplan-opt %s -split-input-file -qp-tap-layers | FileCheck %s
 
 // A layer ends behind its sums: where one value of rows is alive, not at its last site.
 // CHECK-LABEL: func.func @residual(
@@ -21,6 +21,8 @@ func.func @residual(%ids: tensor<?xi32>) -> tensor<?x8xf32> {
   %y = qp.linear %f, %w {site = "lm_head"} : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
+
+// -----
 
 // Two values go on to the next layer: it has no single output, and no tap.
 // CHECK-LABEL: func.func @two_streams(

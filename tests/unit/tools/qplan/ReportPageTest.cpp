@@ -86,7 +86,7 @@ TEST(ReportPage, ShowsTheSearch) {
   expectPart(page, "predicted divergence by kind of site and layer");
   expectPart(page, "predicted divergence by treatment and layer");
   expectPart(page, "bits against predicted divergence");
-  expectPart(page, "At 6.25 bits this plan is expected to have 101 % of the divergence");
+  expectPart(page, "At 6.25 bits this plan is expected to have 50 % of the divergence");
   EXPECT_EQ(page.find("This plan carries no search."), std::string::npos);
 }
 

@@ -56,6 +56,9 @@ typedef struct {
   X(gate_up_mxfp4, 3072, 576, QK_E2M1, 32, QK_SCALE_E8M0, 0, 32)                                   \
   X(gate_up_nvfp4, 3072, 576, QK_E2M1, 16, QK_SCALE_E4M3, 0, 32)                                   \
   X(gate_up_iq4_nl, 3072, 576, QK_IQ4, 32, QK_SCALE_F16, 0, 32)                                    \
+  X(gate_up_u8_token, 3072, 576, QK_U8, 576, QK_SCALE_F32, 128, 576)                               \
+  X(gate_up_u8_24_token, 3072, 576, QK_SPARSE24 + QK_U8, 576, QK_SCALE_F32, 128, 576)              \
+  X(gate_up_u4_g64_24_token, 3072, 576, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 8, 576)             \
   X(down_u6_super, 576, 1536, QK_U6, 16, QK_SCALE_SUPER, 32, 256)                                  \
   X(down_u8_row_token, 576, 1536, QK_U8, 1536, QK_SCALE_F32, 128, 1536)                            \
   X(lm_head_u8_g32, 49152, 576, QK_U8, 32, QK_SCALE_F16, 128, 32)
@@ -74,6 +77,11 @@ typedef struct {
   X(gate_up_f32_e4m3, 3072, 576, QK_E4M3, 576, QK_SCALE_F32, 0)                                    \
   X(gate_up_f32_bf16, 3072, 576, QK_BF16, 576, QK_SCALE_NONE, 0)                                   \
   X(gate_up_f32_f16, 3072, 576, QK_F16, 576, QK_SCALE_NONE, 0)                                     \
+  X(gate_up_f32_u4_g64_24, 3072, 576, QK_SPARSE24 + QK_U4, 64, QK_SCALE_F16, 8)                    \
+  X(gate_up_f32_u8_24, 3072, 576, QK_SPARSE24 + QK_U8, 576, QK_SCALE_F32, 128)                     \
+  X(gate_up_f32_e4m3_24, 3072, 576, QK_SPARSE24 + QK_E4M3, 576, QK_SCALE_F32, 0)                   \
+  X(gate_up_f32_bf16_24, 3072, 576, QK_SPARSE24 + QK_BF16, 576, QK_SCALE_NONE, 0)                  \
+  X(gate_up_f32_f16_24, 3072, 576, QK_SPARSE24 + QK_F16, 576, QK_SCALE_NONE, 0)                    \
   X(gate_up_f32_f32, 3072, 576, QK_F32, 576, QK_SCALE_NONE, 0)
 
 Q8_SHAPES(Q8_SHAPE)

@@ -2,7 +2,7 @@
 _qplan() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   if [[ $COMP_CWORD -eq 1 ]]; then
-    COMPREPLY=($(compgen -W "compile search run eval logits bench inspect formats targets models --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "compile search run eval logits bench inspect advise report formats targets models --help --version" -- "$word"))
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -13,6 +13,8 @@ _qplan() {
     logits) words="-h --help --input-ids -o --output --greedy --chunk --compare --tolerance --threads --json" ;;
     bench) words="-h --help -p --prefill -n --decode -b --batch --depth --repetitions --threads --json" ;;
     inspect) words="-h --help --json" ;;
+    advise) words="-h --help -b --batch --target --accuracy --treatments --calib --windows --threads --json" ;;
+    report) words="-h --help -o --output --front --text --reference --windows --bench -b --batch --threads --model --calib --calib-samples --calib-length --statistics" ;;
     formats) words="-h --help --json" ;;
     targets) words="-h --help --json" ;;
     models) words="-h --help --json" ;;

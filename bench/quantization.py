@@ -80,7 +80,8 @@ def run_rows(options):
     reference = common.compile_plan(options.qplan, options.model, os.path.join(options.folder, "reference.qplan"),
                                     ["--quant", "f32", "--kv-cache", "f32"])
     if "f32" not in results:
-        results["f32"] = {"perplexity": score(options, reference, None)["perplexity"]}
+        base = score(options, reference, None)
+        results["f32"] = {"perplexity": base["perplexity"], "windows": base["windows"]}
     for row in json.load(open(ROWS))["rows"]:
         name = name_of(row)
         if not wanted(row, options.only.split(",")) or (name in results and not options.again):
@@ -92,7 +93,7 @@ def run_rows(options):
         os.replace(kept + ".new", kept)
     common.write_record(f"quantization-{options.name}",
                         {"model": options.name, "text": os.path.basename(options.text),
-                         "windows": options.windows, "figures": results})
+                         "windows": results["f32"]["windows"], "figures": results})
 
 
 def verdict(row, figures, model):

@@ -76,8 +76,9 @@ void accuracyTiles(Markup &page, const ReportData &data) {
   }
   if (perplexity)
     writeTile(page, fmt::format("{:.2f}", *perplexity), "perplexity",
-              reference ? fmt::format("unquantized {:.2f}: {:+.2f} %", *reference,
-                                      100 * (*perplexity / *reference - 1))
+              reference ? fmt::format("{:+.2f} % to the {:.2f} of {}",
+                                      100 * (*perplexity / *reference - 1), *reference,
+                                      data.referenceName)
                         : "of " + data.textName);
 }
 

@@ -32,10 +32,11 @@ code { font: 13px ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace;
   overflow-wrap: anywhere; }
 p.ask { border-left: 4px solid var(--s0); background: var(--panel); padding: 9px 14px;
   max-width: none; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; }
-.tile { background: var(--panel); border-radius: 10px; padding: 13px 16px 11px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(136px, 1fr)); gap: 12px; }
+.tile { background: var(--panel); border-radius: 10px; padding: 13px 14px 11px;
   border-top: 3px solid var(--s0); }
-.tile b { display: block; font-size: 26px; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 24px; line-height: 1.25; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile span { display: block; }
 .tile .what { font-size: 13px; font-weight: 600; }
 .tile .soft { font-size: 12.5px; line-height: 1.35; }

@@ -139,7 +139,7 @@ public:
     if (info.family == CodecFamily::Float)
       return usageError("{} is for formats with scales, and {} has none; leave out @{}", name.str(),
                         info.name, name.str());
-    if (info.isPerTensor() || info.toleranceE5 == 0)
+    if ((info.isPerTensor() && !info.isGrouped()) || info.toleranceE5 == 0)
       return usageError("{} needs scales for rows or groups, and {} has one for the tensor; choose "
                         "int4_g128 or another format with groups",
                         name.str(), info.name);

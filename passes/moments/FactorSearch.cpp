@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "passes/moments/FactorSearch.h"
+#include "ir/codecs/Elements.h"
 
 #include <algorithm>
 #include <cmath>
@@ -279,14 +280,15 @@ bestFactors(const FactorProblem &problem, llvm::ArrayRef<Family> families,
 class ActivationNoise {
 public:
   ActivationNoise(const InputMoments &moments, std::optional<FormatId> format)
-      : moments(moments), info(format ? &formatInfo(*format) : nullptr) {}
+      : moments(moments),
+        info(format && formatInfo(*format).elementBits <= 8 ? &formatInfo(*format) : nullptr) {}
 
   /// Sum over columns of noise * s^2 * squares: the error of the outputs.
   double of(llvm::ArrayRef<float> s, llvm::ArrayRef<double> squares) const {
     if (!info)
       return 0;
     const int64_t n = moments.columns;
-    const int64_t group = info->isPerTensor() || !info->groupColumns ? n : info->groupColumns;
+    const int64_t group = info->groupColumns ? info->groupColumns : n;
     double sum = 0;
     for (int64_t begin = 0; begin < n; begin += group) {
       const int64_t end = std::min(begin + group, n);
@@ -304,17 +306,22 @@ private:
   /// each row what a row's largest typically is.
   double reach(int64_t j) const {
     const double largest = moments.absMax[j];
-    return info->isPerTensor() ? largest : std::min(largest, 4 * std::sqrt(moments.meanSquare(j)));
+    const bool isStatic = info->isPerTensor() && !info->isGrouped();
+    return isStatic ? largest : std::min(largest, 4 * std::sqrt(moments.meanSquare(j)));
   }
 
   double noise(int64_t j, double s, double top) const {
     const double square = moments.meanSquare(j) / (s * s);
-    const double step = top / scaleDivisor(info->id);
-    if (info->isInteger()) // a column that is all below half a step is lost, no more
+    if (info->isInteger()) { // a column that is all below half a step is lost, no more
+      const double step = top / scaleDivisor(info->id);
       return std::min(step * step / 12, square);
-    // E4M3: 3 bits of mantissa, and a least step of 2^-9.
-    const double least = step / 512;
-    return square / 1500 + std::min(least * least / 12, square);
+    }
+    // A step is 2^-m of the power of two below a number: errors are uniform in it, and numbers in
+    // their power of two nearly so. Below the normal numbers steps stay as they are.
+    const Minifloat element = *minifloatOf(info->kind);
+    const double least = std::ldexp(top / largestElement(info->id),
+                                    1 - element.bias - element.mantissaBits);
+    return std::ldexp(square / 24, -2 * element.mantissaBits) + std::min(least * least / 12, square);
   }
 
   const InputMoments &moments;
@@ -328,8 +335,11 @@ llvm::Expected<std::vector<float>> qplan::awqFactors(const FactorProblem &proble
   if (!columns)
     return columns.takeError();
   const std::vector<float> &size = problem.moments.meanAbs;
+  const ActivationNoise noise(problem.moments, problem.weights[0].treatment.activation);
   const Family families[] = {{size, &columns->share}, {size, nullptr}};
-  return bestFactors(problem, families, [](llvm::ArrayRef<float>) { return 0.0; });
+  return bestFactors(problem, families, [&](llvm::ArrayRef<float> s) {
+    return noise.of(s, columns->squares);
+  });
 }
 
 llvm::Expected<std::vector<float>> qplan::smoothFactors(const FactorProblem &problem) {

@@ -11,7 +11,8 @@
 //     a: largest |x| of a column; w: largest |w| of a column
 //
 // The error of weights is tr(dW H dW^T); of weights of more than 1024 rows, that many, in
-// tiles that lie evenly, stand for all. SmoothQuant adds that of the activations' rounding.
+// tiles that lie evenly, stand for all. That of the activations' rounding, where they are
+// rounded, is estimated from the columns' moments and added.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_PASSES_MOMENTS_FACTORSEARCH_H
@@ -31,11 +32,11 @@ struct FactorProblem {
   unsigned threads;
 };
 
-/// AWQ's factors [columns]; empty where none are best. Errors: those of reading and encoding
-/// weights.
+/// AWQ's factors [columns], for the activation format of the first weight's treatment; empty where
+/// none are best. Errors: those of reading and encoding weights.
 llvm::Expected<std::vector<float>> awqFactors(const FactorProblem &problem);
 
-/// SmoothQuant's factors for the activation format of the first weight's treatment; as above.
+/// SmoothQuant's factors; as above.
 llvm::Expected<std::vector<float>> smoothFactors(const FactorProblem &problem);
 
 } // namespace qplan

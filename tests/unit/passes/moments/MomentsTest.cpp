@@ -93,6 +93,27 @@ struct Problem {
     return sum / double(count);
   }
 
+  /// Mean square of what rounding inputs / s to `format` does to the outputs.
+  double inputError(FormatId format, llvm::ArrayRef<float> s) const {
+    const Codec &codec = codecFor(format);
+    std::vector<float> row(static_cast<size_t>(columns));
+    std::vector<uint8_t> bytes(codec.bytesPerRow(columns));
+    double sum = 0;
+    for (int64_t t = 0; t < count; ++t) {
+      for (int64_t j = 0; j < columns; ++j)
+        row[j] = inputs[t * columns + j] / s[j];
+      llvm::cantFail(codec.encodeRow(row.data(), columns, nullptr, bytes.data()));
+      codec.decodeRow(bytes.data(), columns, row.data());
+      for (int64_t r = 0; r < rows; ++r) {
+        double y = 0;
+        for (int64_t j = 0; j < columns; ++j)
+          y += (row[j] * s[j] - inputs[t * columns + j]) * weight[r * columns + j];
+        sum += y * y;
+      }
+    }
+    return sum / double(count);
+  }
+
   /// Mean square of what rounding inputs / s to int8 at one scale does to the outputs.
   double staticError(llvm::ArrayRef<float> s) const {
     float top = 0;
@@ -148,6 +169,20 @@ TEST(AwqFactors, MakeTheOutputsErrorSmaller) {
               0.8 * problem.outputError(problem.change(FormatId::Int4G64, {})));
     EXPECT_GT((*factors)[5], (*factors)[6]);
   }
+}
+
+TEST(AwqFactors, MindTheActivationsRounding) {
+  Problem problem(8, 30);
+  auto totalFor = [&](const char *treatment) {
+    std::vector<MomentWeight> weights = {problem.reader(treatment)};
+    auto factors = awqFactors({problem.moments, weights, anything, ScaleRule::Max, 1});
+    EXPECT_TRUE(bool(factors));
+    std::vector<float> s = *factors;
+    s.resize(size_t(problem.columns), 1.0f);
+    return problem.outputError(problem.change(FormatId::Int8, s)) +
+           problem.inputError(FormatId::MxFp4, s);
+  };
+  EXPECT_LT(totalFor("int8amxfp4@awq"), 0.9 * totalFor("int8@awq"));
 }
 
 TEST(AwqFactors, KeepToWhatTheModelTakes) {
@@ -221,6 +256,11 @@ TEST(AwqClip, IsNoWorseThanWholeRanges) {
               0.95 * problem.outputError(problem.change(weight.treatment.weight, {})))
         << text;
   }
+}
+
+TEST(MomentMethods, TakeScalesOfBlocksUnderOneOfTheTensor) {
+  Treatment treatment = llvm::cantFail(parseTreatment("nvfp4@awq"));
+  EXPECT_FALSE(bool(momentMethod(treatment)->check(treatment)));
 }
 
 TEST(MomentMethods, RefuseFormatsWithoutScales) {

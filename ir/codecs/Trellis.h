@@ -40,7 +40,11 @@ constexpr uint32_t trellisFactor = 2178900867u;
 /// (b0 + b1 + b2 + b3 - 510) / 128, nearly a normal distribution (QTIP, Tseng et al. 2024, has such
 /// a code). Exact in f32, and a whole number of 128ths, so that rows of int8 are multiplied in
 /// integers: a dot product of bytes is the sum and the multiplication in one.
-float trellisValue(uint16_t state);
+inline float trellisValue(uint16_t state) {
+  const uint32_t product = state * trellisFactor;
+  const uint32_t pairs = (product & 0xff00ffu) + (product >> 8 & 0xff00ffu);
+  return static_cast<float>(static_cast<int32_t>((pairs & 0xffff) + (pairs >> 16)) - 510) * 0x1p-7f;
+}
 
 /// trellisValue of every state, [65536].
 const float *trellisValues();
@@ -63,10 +67,10 @@ struct TrellisGoal {
   const float *shares = nullptr; ///< [columns, columns]; null: nothing is fed forward
 };
 
-/// Searches rows, one after the other; the memory is reused. Keeps `survivors` candidates from
-/// column to column, each with its own errors; what is more than 32 to 64 columns back is
+/// Searches rows, one after the other; the memory is reused. Keeps about `survivors` candidates
+/// from column to column, each with its own errors; what is more than 64 to 80 columns back is
 /// decided. The time for a column is proportional to survivors * 2^width, plus
-/// survivors * 64 and columns where errors are fed forward. Results do not depend on the width
+/// survivors * 80 and columns where errors are fed forward. Results do not depend on the width
 /// of vectors.
 class TrellisSearch {
 public:

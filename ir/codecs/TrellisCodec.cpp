@@ -13,12 +13,6 @@
 
 namespace qplan {
 
-float trellisValue(uint16_t state) {
-  const uint32_t product = state * trellisFactor;
-  const uint32_t sum = (product & 255) + (product >> 8 & 255) + (product >> 16 & 255) + (product >> 24);
-  return static_cast<float>(static_cast<int32_t>(sum) - 510) * 0x1p-7f;
-}
-
 const float *trellisValues() {
   static const std::vector<float> values = [] {
     std::vector<float> made(65536);

@@ -3,8 +3,9 @@
 // The M algorithm: from column to column the best candidates survive, and of those in
 // one state the best. Rows without feedback could be solved by dynamic programming over
 // states (65536 of them); a few survivors come within a tenth of a bit of that, and carry
-// errors of their own, which feedback needs. A column costs a look at each survivor's
-// errors, one pass over all children, and a few passes that find the limit of survival.
+// errors of their own, which feedback needs. What a survivor copies is 16 columns long:
+// when these end, its errors are pushed to the columns ahead, and what it chose is found
+// again through the places that survivors had.
 //
 //===----------------------------------------------------------------------===//
 #include "ir/codecs/Numbers.h"
@@ -12,6 +13,7 @@
 #include "ir/codecs/VectorClones.h"
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -21,27 +23,32 @@ namespace qplan {
 namespace {
 
 constexpr int lanes = 16;
-/// Columns that are decided together, and those that a survivor carries.
-constexpr int block = 32, window = 2 * block;
-/// Children looked at in a column, at most: wide columns have fewer survivors.
-constexpr int mostChildren = 4096, mostSurvivors = 512;
-/// Places for the states of one column: a power of two, half empty.
-constexpr uint32_t places = 2 * mostSurvivors;
+/// Columns that are decided together; and blocks behind the present one that are not decided.
+constexpr int block = lanes, openBlocks = 4;
+/// Survivors are counted roughly, and may be this many for `beam` of them.
+constexpr int mostFor(int beam) { return beam + beam / 8; }
+constexpr int mostBeam = 512;
+/// Children looked at in a column, roughly: wide columns have fewer survivors.
+constexpr int someChildren = 4096, mostChildren = mostFor(someChildren);
+/// Places for the states of one column: a power of two.
+constexpr uint32_t places = 1024;
 
 typedef float Lanes __attribute__((vector_size(lanes * sizeof(float))));
 typedef int32_t Marks __attribute__((vector_size(lanes * sizeof(float))));
+typedef uint8_t Codes __attribute__((vector_size(block)));
 
-/// What a survivor chose since the last decided column.
-struct alignas(64) Path {
-  float lost[window];
-  uint8_t code[window];
+/// What the errors of open columns feed to the columns of the next blocks.
+struct Ahead {
+  Lanes of[openBlocks];
 };
 
 /// The survivors of a column, in memory of a Survivors.
 struct SurvivorRows {
-  Path *path;
-  float *cost;
-  uint32_t *state, *ancestor; ///< ancestor: place at the last multiple of `block`
+  Lanes *block;     ///< errors of the block's columns so far; later ones: what is fed to them
+  Codes *code;      ///< of the block's columns so far
+  float *cost;      ///< above that of the best
+  uint32_t *state;
+  uint16_t *origin; ///< place where the block began
   int count;
 };
 
@@ -80,133 +87,200 @@ QPLAN_VECTOR_CLONES float dot(const float *a, const float *b, int64_t n) {
 /// How the children of a column's survivors are judged.
 struct Column {
   float x;             ///< wanted, errors of decided columns taken off
-  float weight, scale;
+  float root, scale;   ///< root: of the weight of the squared error
   int width;           ///< bits
-  int inWindow;        ///< columns whose errors the survivors carry
-  const float *shares; ///< [window] of those errors; null: none are fed
+  int inBlock;         ///< number in its block
+  const Lanes *shares; ///< of its error, for the later columns of the block; else 0
 };
 
-/// The costs of all children, and what each survivor wants.
-QPLAN_VECTOR_CLONES void spawn(const SurvivorRows &now, const Column &column, const float *values,
-                               float *target, float *cost) {
-  const int vectors = column.shares ? (column.inWindow + lanes - 1) / lanes : 0;
+/// The costs of the children of columns of `width` bits; the least of them.
+template <int width>
+QPLAN_INLINE float spawnWide(const SurvivorRows &now, const Column &column, const float *values,
+                             float *target, float *cost) {
+  constexpr int across = width < 4 ? 1 << width : lanes;
+  typedef float Vector __attribute__((vector_size(across * sizeof(float))));
+  const float x = column.x, root = column.root, scale = root * column.scale;
+  Vector least = Vector{} + __builtin_inff();
   for (int s = 0; s < now.count; ++s) {
-    float wanted = column.x;
-    if (vectors) {
-      Lanes sum = {};
-      for (int v = 0; v < vectors; ++v)
-        sum += loadLanes(now.path[s].lost + v * lanes) * loadLanes(column.shares + v * lanes);
-      wanted -= sumOf(sum);
-    }
+    const float wanted = x - reinterpret_cast<const float *>(now.block + s)[column.inBlock];
+    const float rooted = wanted * root, before = now.cost[s];
     target[s] = wanted;
-    const float *value = values + (now.state[s] << column.width & 0xffffu);
-    float *to = cost + (s << column.width);
-    const float before = now.cost[s];
-    for (int i = 0; i < 1 << column.width; ++i) {
-      const float lost = wanted - column.scale * value[i];
-      to[i] = before + column.weight * (lost * lost);
+    const float *value = values + (now.state[s] << width & 0xffffu);
+    for (int i = 0; i < 1 << width; i += across) {
+      Vector v;
+      __builtin_memcpy(&v, value + i, sizeof v);
+      const Vector lost = rooted - scale * v, sum = before + lost * lost;
+      __builtin_memcpy(cost + (s << width) + i, &sum, sizeof sum);
+      least = sum < least ? sum : least;
     }
-  }
-}
-
-QPLAN_VECTOR_CLONES float leastOf(const float *cost, int vectors) {
-  Lanes least = loadLanes(cost);
-  for (int v = 1; v < vectors; ++v) {
-    Lanes c = loadLanes(cost + v * lanes);
-    least = c < least ? c : least;
   }
   float result = least[0];
-  for (int i = 1; i < lanes; ++i)
+  for (int i = 1; i < across; ++i)
     result = least[i] < result ? least[i] : result;
   return result;
 }
 
-/// A cost that at most `allowed` of cost[16 * vectors] do not exceed, and nearly as many do
-/// not. `spread`: how far above `best` it was for the last column.
-QPLAN_VECTOR_CLONES float limitOf(const float *cost, int vectors, int allowed, float best,
+/// The costs of all children, and what each survivor wants. Returns the least cost.
+QPLAN_VECTOR_CLONES float spawn(const SurvivorRows &now, const Column &column, const float *values,
+                                float *target, float *cost) {
+  switch (column.width) {
+  case 1:
+    return spawnWide<1>(now, column, values, target, cost);
+  case 2:
+    return spawnWide<2>(now, column, values, target, cost);
+  case 3:
+    return spawnWide<3>(now, column, values, target, cost);
+  case 4:
+    return spawnWide<4>(now, column, values, target, cost);
+  case 5:
+    return spawnWide<5>(now, column, values, target, cost);
+  case 6:
+    return spawnWide<6>(now, column, values, target, cost);
+  case 7:
+    return spawnWide<7>(now, column, values, target, cost);
+  default:
+    return spawnWide<8>(now, column, values, target, cost);
+  }
+}
+
+/// How many of cost[16 * vectors] are at most `limit`.
+QPLAN_INLINE int countUpTo(const float *cost, int vectors, float limit) {
+  Marks marks = {};
+  for (int v = 0; v < vectors; ++v)
+    marks -= loadLanes(cost + v * lanes) <= limit;
+  int count = 0;
+  for (int i = 0; i < lanes; ++i)
+    count += marks[i];
+  return count;
+}
+
+/// A cost that about `wanted` of cost[16 * vectors] do not exceed: an eighth more at most, and
+/// as few less if costs tell so many apart. `spread`: how far above `best` it was for the last
+/// such column.
+QPLAN_VECTOR_CLONES float limitOf(const float *cost, int vectors, int wanted, float best,
                                   float &spread) {
-  float low = best, high = __builtin_inff(), guess = best + spread;
+  // Between two limits the count grows nearly evenly.
+  const float aim = float(wanted);
+  float low = 0, high = __builtin_inff(), lowCount = 0, highCount = 0, guess = spread;
   for (int round = 0; round < 24; ++round) {
-    Marks marks = {};
-    for (int v = 0; v < vectors; ++v)
-      marks -= loadLanes(cost + v * lanes) <= guess;
-    int count = 0;
-    for (int i = 0; i < lanes; ++i)
-      count += marks[i];
-    if (count <= allowed) {
+    const int count = countUpTo(cost, vectors, best + guess);
+    if (count <= mostFor(wanted)) {
       low = guess;
-      if (count >= allowed - allowed / 8)
+      lowCount = float(count);
+      if (count >= wanted - wanted / 8)
         break;
     } else {
       high = guess;
+      highCount = float(count);
     }
-    guess = high == __builtin_inff() ? best + (guess - best) * 2 : low + (high - low) * 0.5f;
+    if (highCount == 0)
+      guess *= aim < 4 * lowCount ? aim / lowCount : 4.0f;
+    else
+      guess = low + (high - low) * ((aim - lowCount) / (highCount - lowCount));
+    if (!(guess > low && guess < high) || round > 6)
+      guess = high == __builtin_inff() ? low * 2 : low + (high - low) * 0.5f;
   }
-  spread = low - best > spread * 0.25f ? low - best : spread * 0.25f;
-  return low;
+  spread = low > spread * 0.25f ? low : spread * 0.25f;
+  return best + low;
 }
 
-/// Places by state, for the survivors of one column at a time.
+/// Numbers of the children of cost up to `limit`, in order, to chosen[]; their count.
+QPLAN_VECTOR_CLONES int chooseUpTo(const float *cost, int vectors, float limit, uint16_t *chosen) {
+  typedef bool Bits __attribute__((ext_vector_type(lanes)));
+  int count = 0;
+  for (int v = 0; v < vectors; v += 2) {
+    const Marks low = loadLanes(cost + v * lanes) <= limit;
+    const Marks high = loadLanes(cost + v * lanes + lanes) <= limit;
+    uint32_t bits = __builtin_bit_cast(uint16_t, __builtin_convertvector(low, Bits)) |
+                    uint32_t(__builtin_bit_cast(uint16_t, __builtin_convertvector(high, Bits)))
+                        << lanes;
+    // Few are chosen: four are written whether there are or not, which no branch decides.
+    const int found = __builtin_popcount(bits);
+    uint16_t *to = chosen + count;
+    count += found;
+    for (int i = 0; i < 4; ++i, bits &= bits - 1)
+      to[i] = uint16_t(v * lanes + __builtin_ctz(bits | 0x80000000u));
+    for (int i = 4; i < found; ++i, bits &= bits - 1)
+      to[i] = uint16_t(v * lanes + __builtin_ctz(bits));
+  }
+  return count;
+}
+
+/// Places by state, for the survivors of one column at a time. A state may be forgotten for
+/// another one: few children meet, and two survivors in one state do no harm but their time.
 struct Seen {
-  uint32_t key[places] = {}; ///< number of the column, then the state
-  uint16_t place[places] = {};
+  uint64_t entry[places] = {}; ///< number of the column, the state, and the place, 16 bits each
 };
 
 /// What tells one column's states from another's.
 uint32_t seenTag(int64_t column) { return uint32_t(column % 65535 + 1) << 16; }
 
-/// Children of cost up to `limit` survive, `most` at most; of those in one state the best.
+/// The chosen children survive; of those in one state the best.
 QPLAN_VECTOR_CLONES void survive(const SurvivorRows &now, const Column &column,
-                                 const float *values, const float *target, const float *cost,
-                                 float limit, float best, int most, uint32_t tag, Seen &seen,
+                                 const float *target, const float *cost, const uint16_t *chosen,
+                                 int count, float best, uint32_t tag, Seen &seen,
                                  SurvivorRows &next) {
-  typedef bool Bits __attribute__((ext_vector_type(lanes)));
-  const int children = now.count << column.width, at = column.inWindow;
-  next.count = 0;
-  for (int first = 0; first < children; first += lanes) {
-    const Marks marks = loadLanes(cost + first) <= limit;
-    uint32_t bits = __builtin_bit_cast(uint16_t, __builtin_convertvector(marks, Bits));
-    for (; bits; bits &= bits - 1) {
-      const int child = first + __builtin_ctz(bits), parent = child >> column.width;
-      if (child >= children)
-        return;
-      const uint32_t chosen = uint32_t(child) & ((1u << column.width) - 1);
-      const uint32_t state = (now.state[parent] << column.width | chosen) & 0xffffu;
-      uint32_t slot = (state * 40503u >> 4) % places;
-      while (seen.key[slot] != (tag | state) && seen.key[slot] >> 16 == tag >> 16)
-        slot = (slot + 1) % places;
-      int to = seen.place[slot];
-      if (seen.key[slot] != (tag | state)) {
-        if (next.count == most)
-          return; // ties at the limit
-        to = next.count++;
-        seen.key[slot] = tag | state;
-        seen.place[slot] = uint16_t(to);
-      } else if (next.cost[to] <= cost[child] - best) {
+  const SurvivorRows from = now, into = next;
+  const int width = column.width, inBlock = column.inBlock;
+  const float scale = column.scale;
+  const Lanes shares = *column.shares;
+  int survivors = 0;
+  for (int i = 0; i < count; ++i) {
+    const int child = chosen[i], parent = child >> width;
+    const uint32_t code = uint32_t(child) & ((1u << width) - 1);
+    const uint32_t state = (from.state[parent] << width | code) & 0xffffu;
+    const float above = cost[child] - best;
+    uint64_t &entry = seen.entry[(state * 40503u >> 4) % places];
+    int to = survivors;
+    if (entry >> 16 == (tag | state)) {
+      to = int(entry & 0xffff);
+      if (into.cost[to] <= above)
         continue;
-      }
-      Path &path = next.path[to];
-      const Path &old = now.path[parent];
-      for (int v = 0; v * lanes <= at; ++v)
-        __builtin_memcpy(path.lost + v * lanes, old.lost + v * lanes, sizeof(Lanes));
-      __builtin_memcpy(path.code, old.code, sizeof path.code);
-      path.lost[at] = target[parent] - column.scale * values[state];
-      path.code[at] = uint8_t(chosen);
-      next.cost[to] = cost[child] - best;
-      next.state[to] = state;
-      next.ancestor[to] = now.ancestor[parent];
+    } else {
+      ++survivors;
+      entry = uint64_t(tag | state) << 16 | uint32_t(to);
     }
+    const float lost = target[parent] - scale * trellisValue(uint16_t(state));
+    into.block[to] = from.block[parent] + lost * shares;
+    reinterpret_cast<float *>(into.block + to)[inBlock] = lost;
+    into.code[to] = from.code[parent];
+    reinterpret_cast<uint8_t *>(into.code + to)[inBlock] = uint8_t(code);
+    into.cost[to] = above;
+    into.state[to] = state;
+    into.origin[to] = from.origin[parent];
+  }
+  next.count = survivors;
+}
+
+/// The errors of a block that ends, times shares[column][block ahead], to what its survivors
+/// find ahead: `before` is that of the places where they began.
+QPLAN_VECTOR_CLONES void pushAhead(const SurvivorRows &rows, const Ahead *shares,
+                                   const Ahead *before, Ahead *after) {
+  for (int s = 0; s < rows.count; ++s) {
+    Ahead sum = {};
+    for (int b = 0; b + 1 < openBlocks; ++b)
+      sum.of[b] = before[rows.origin[s]].of[b + 1];
+    const float *lost = reinterpret_cast<const float *>(rows.block + s);
+    for (int i = 0; i < block; ++i)
+      for (int b = 0; b < openBlocks; ++b)
+        sum.of[b] += lost[i] * shares[i].of[b];
+    after[s] = sum;
   }
 }
 
-/// Memory of the survivors of one column.
+/// Memory of survivors.
 struct Survivors {
-  std::vector<Path> path;
+  std::vector<Lanes> block;
+  std::vector<Codes> code;
   std::vector<float> cost;
-  std::vector<uint32_t> state, ancestor;
+  std::vector<uint32_t> state;
+  std::vector<uint16_t> origin;
 
-  explicit Survivors(int most) : path(most), cost(most), state(most), ancestor(most) {}
-  SurvivorRows rows() { return {path.data(), cost.data(), state.data(), ancestor.data(), 0}; }
+  explicit Survivors(int most)
+      : block(most), code(most), cost(most), state(most), origin(most) {}
+  SurvivorRows rows() {
+    return {block.data(), code.data(), cost.data(), state.data(), origin.data(), 0};
+  }
 };
 
 int bestOf(const SurvivorRows &rows) {
@@ -216,83 +290,128 @@ int bestOf(const SurvivorRows &rows) {
 } // namespace
 
 struct TrellisSearch::State {
-  State(TrellisRow row, int most)
-      : row(row), most(std::clamp(most, 1, mostSurvivors)), memory{Survivors(this->most),
-                                                                   Survivors(this->most)},
-        now(memory[0].rows()), next(memory[1].rows()), cost(mostChildren + lanes),
-        target(this->most), decided(size_t(row.columns)), code(size_t(row.columns)) {}
+  State(TrellisRow row, int survivors)
+      : row(row), beam(std::clamp(survivors, 1, mostBeam)), most(mostFor(beam)),
+        memory(openBlocks + 3, Survivors(most)), now(memory[0].rows()),
+        next(memory[1].rows()), before(size_t(most)), after(size_t(most)),
+        cost(mostChildren + 2 * lanes), target(most), chosen(mostChildren + 4),
+        decided(size_t(row.columns)), code(size_t(row.columns) + block) {
+    for (int b = 0; b <= openBlocks; ++b)
+      ended[b] = memory[size_t(b) + 2].rows();
+  }
 
   const TrellisRow row;
-  const int most; ///< survivors
-  Survivors memory[2];
+  const int beam, most; ///< survivors: about, and at most
+  std::vector<Survivors> memory;
   SurvivorRows now, next;
-  std::vector<float> cost;    ///< of each survivor's children
-  std::vector<float> target;  ///< of each survivor
-  std::vector<float> decided; ///< errors of decided columns
-  std::vector<uint8_t> code;  ///< of decided columns
-  float fed[block] = {};      ///< what decided columns feed to those of the block
+  SurvivorRows ended[openBlocks + 1]; ///< as blocks ended, by their number modulo the length
+  std::vector<Ahead> before, after;   ///< of survivors where this block and the next began
+  std::vector<float> cost;            ///< of each survivor's children
+  std::vector<float> target;          ///< of each survivor
+  std::vector<uint16_t> chosen;       ///< children
+  std::vector<float> decided;         ///< errors of decided columns
+  std::vector<uint8_t> code;          ///< of decided columns
+  float fed[block] = {};              ///< what decided columns feed to those of the block
+  Lanes inBlock[block] = {};          ///< shares of errors for the later columns of the block
   Seen seen;
   TrellisGoal goal;
   int64_t base = 0; ///< the first column that is not decided
   float scale = 0;
-  float unit = 0;   ///< of costs: keeps them near 1
-  float spread = 0; ///< how far above the best the last limit of survival was
+  float unit = 0;        ///< of costs: keeps them near 1
+  float spread[9] = {};  ///< by width: how far above the best the last limit of survival was
 
+  SurvivorRows &endOf(int64_t number) { return ended[number % (openBlocks + 1)]; }
+  float share(int64_t to, int64_t from) const {
+    return to < row.columns && from < to ? goal.shares[to * row.columns + from] : 0;
+  }
   void search();
-  void decide(int64_t c);
+  void decide(int64_t number);
+  void begin(int64_t c);
   void step(int64_t c);
   void store(uint8_t *out) const;
 };
 
-/// Begins a block of columns. All but the last block before `c` is decided, as the best
-/// survivor did; survivors that did otherwise are dropped.
-void TrellisSearch::State::decide(int64_t c) {
-  if (c - base == window) {
-    const int best = bestOf(now);
-    const uint32_t ancestor = now.ancestor[best];
-    std::copy_n(now.path[best].lost, block, &decided[base]);
-    std::copy_n(now.path[best].code, block, &code[base]);
-    int kept = 0;
-    for (int s = 0; s < now.count; ++s) {
-      if (now.ancestor[s] != ancestor)
-        continue;
-      std::copy_n(now.path[s].lost + block, block, now.path[kept].lost);
-      std::copy_n(now.path[s].code + block, block, now.path[kept].code);
-      now.cost[kept] = now.cost[s];
-      now.state[kept++] = now.state[s];
-    }
-    now.count = kept;
-    base += block;
+/// Decides the first open block as the best survivor of block `last`, the last that ended, did.
+/// Survivors that did otherwise are dropped.
+void TrellisSearch::State::decide(int64_t last) {
+  SurvivorRows &rows = endOf(last);
+  const int64_t first = base / block;
+  auto ancestor = [&](int place) {
+    for (int64_t number = last; number > first; --number)
+      place = endOf(number).origin[place];
+    return place;
+  };
+  const int chosen = ancestor(bestOf(rows));
+  std::memcpy(&decided[base], endOf(first).block + chosen, sizeof(Lanes));
+  std::memcpy(&code[base], endOf(first).code + chosen, sizeof(Codes));
+  int kept = 0;
+  for (int s = 0; s < rows.count; ++s) {
+    if (ancestor(s) != chosen)
+      continue;
+    rows.block[kept] = rows.block[s];
+    rows.code[kept] = rows.code[s];
+    rows.cost[kept] = rows.cost[s];
+    rows.state[kept] = rows.state[s];
+    rows.origin[kept++] = rows.origin[s];
   }
-  for (int s = 0; s < now.count; ++s)
-    now.ancestor[s] = uint32_t(s);
-  if (goal.shares)
-    for (int64_t i = 0; i < block && c + i < row.columns; ++i)
+  rows.count = kept;
+  base += block;
+}
+
+/// Begins the block of column `c`: those behind it that are not open are decided.
+void TrellisSearch::State::begin(int64_t c) {
+  const int64_t last = c / block - 1;
+  if (last >= 0) {
+    std::swap(now, endOf(last));
+    if (c - base > openBlocks * block)
+      decide(last);
+    const SurvivorRows &rows = endOf(last);
+    if (goal.shares) {
+      Ahead shares[block];
+      for (int i = 0; i < block; ++i)
+        for (int to = 0; to < openBlocks * block; ++to)
+          shares[i].of[to / block][to % block] = share(c + to, c - block + i);
+      pushAhead(rows, shares, before.data(), after.data());
+      before.swap(after);
+    }
+    now.count = rows.count;
+    std::copy_n(rows.cost, rows.count, now.cost);
+    std::copy_n(rows.state, rows.count, now.state);
+  }
+  for (int s = 0; s < now.count; ++s) {
+    now.block[s] = before[s].of[0];
+    now.origin[s] = uint16_t(s);
+  }
+  if (!goal.shares)
+    return;
+  for (int i = 0; i < block; ++i) {
+    for (int to = 0; to < block; ++to)
+      inBlock[i][to] = share(c + to, c + i);
+    if (c + i < row.columns)
       fed[i] = dot(goal.shares + (c + i) * row.columns, decided.data(), base);
+  }
 }
 
 /// Column `c`: the survivors' children, and which of them survive.
 void TrellisSearch::State::step(int64_t c) {
-  float shares[window] = {};
-  const int width = row.width(c);
-  Column column{goal.x[c], (goal.weight ? goal.weight[c] : 1.0f) * unit, scale, width,
-                int(c - base), nullptr};
-  if (goal.shares) {
-    std::copy_n(goal.shares + c * row.columns + base, column.inWindow, shares);
-    column.shares = shares;
-    column.x -= fed[c % block];
-  }
-  spawn(now, column, trellisValues(), target.data(), cost.data());
+  const int width = row.width(c), at = int(c % block);
+  const float weight = (goal.weight ? goal.weight[c] : 1.0f) * unit;
+  const Column column{goal.x[c] - fed[at], std::sqrt(weight), scale, width, at, &inBlock[at]};
+  const float best = spawn(now, column, trellisValues(), target.data(), cost.data());
   const int children = now.count << width, vectors = (children + lanes - 1) / lanes;
-  std::fill_n(cost.begin() + children, lanes - 1, INFINITY);
-  const float best = leastOf(cost.data(), vectors);
+  std::fill_n(cost.begin() + children, 2 * lanes, INFINITY);
   const int after = c + 1 < row.columns ? row.width(c + 1) : width;
-  const int allowed = std::clamp(mostChildren >> after, 1, most);
-  const float limit = children <= allowed
+  const int wanted = std::clamp(someChildren >> after, 1, beam);
+  const float limit = children <= wanted
                           ? std::numeric_limits<float>::max()
-                          : limitOf(cost.data(), vectors, allowed, best, spread);
-  survive(now, column, trellisValues(), target.data(), cost.data(), limit, best, allowed,
-          seenTag(c), seen, next);
+                          : limitOf(cost.data(), vectors, wanted, best, spread[width]);
+  int count = std::min(chooseUpTo(cost.data(), vectors, limit, chosen.data()), mostFor(wanted));
+  if (count == 0) { // costs are beyond f32
+    chosen[0] = 0;
+    count = 1;
+  }
+  survive(now, column, target.data(), cost.data(), chosen.data(), count, best, seenTag(c), seen,
+          next);
   std::swap(now, next);
 }
 
@@ -301,7 +420,9 @@ void TrellisSearch::State::search() {
   now.count = 1;
   now.cost[0] = 0;
   now.state[0] = f16FromF32(scale);
-  now.path[0] = Path();
+  std::fill(before.begin(), before.end(), Ahead());
+  std::fill_n(fed, block, 0.0f);
+  std::fill_n(inBlock, block, Lanes());
   double sum = 0;
   for (int64_t c = 0; c < row.columns; ++c)
     sum += goal.weight ? goal.weight[c] : 1.0;
@@ -309,15 +430,21 @@ void TrellisSearch::State::search() {
   unit = float(1 / ((mean > 0 ? mean : 1) * scale * scale));
   if (!std::isfinite(unit))
     unit = 1;
-  spread = 1e-3f;
+  std::fill(std::begin(spread), std::end(spread), 1e-3f);
   for (int64_t c = 0; c < row.columns; ++c) {
     if (c % block == 0)
-      decide(c);
+      begin(c);
     if (c % 65535 == 0)
       seen = Seen(); // tags repeat from here
     step(c);
   }
-  std::copy_n(now.path[bestOf(now)].code, row.columns - base, &code[base]);
+  int64_t number = (row.columns - 1) / block;
+  int place = bestOf(now);
+  std::memcpy(&code[number * block], now.code + place, sizeof(Codes));
+  for (place = now.origin[place]; number > base / block; place = endOf(number).origin[place]) {
+    --number;
+    std::memcpy(&code[number * block], endOf(number).code + place, sizeof(Codes));
+  }
 }
 
 /// The codes into the bits after the scale, which are 0.

@@ -153,14 +153,18 @@ TEST_P(EverySearch, SearchNeverLosesToTheMaximum) {
 
 TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
   const FormatInfo &info = GetParam();
-  // Decoded values need not give the same scale (7.5 steps are cut to 7), but the error of
-  // writing them again stays within that of the first time.
-  std::vector<float> x = normalValues(columnsFor(info, 512), 9);
-  std::vector<float> once = decoded(info, encoded(info, x), x);
-  std::vector<float> twice = decoded(info, encoded(info, once), once);
-  // A short search of a trellis need not find the same path again.
-  const double allowed = info.centiBits ? 1.8 : 1.1;
-  EXPECT_LE(squaredError(once, twice), squaredError(x, once) * allowed + 1e-12);
+  // Decoded values need not give the same scale (7.5 steps are cut to 7), nor a short search of
+  // a trellis the same path, but the error of writing them again stays within that of the first
+  // time.
+  double first = 0, second = 0;
+  for (uint32_t seed = 0; seed < 8; ++seed) {
+    std::vector<float> x = normalValues(columnsFor(info, 512), seed);
+    std::vector<float> once = decoded(info, encoded(info, x), x);
+    std::vector<float> twice = decoded(info, encoded(info, once), once);
+    first += squaredError(x, once);
+    second += squaredError(once, twice);
+  }
+  EXPECT_LE(second, first * 1.1 + 1e-12);
 }
 
 INSTANTIATE_TEST_SUITE_P(Codec, EveryEncoder, testing::ValuesIn(formatsThat(isWritten)),

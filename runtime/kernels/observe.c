@@ -23,43 +23,73 @@ QK_INLINE void observeColumns(const float *x, int64_t ld, int64_t rows, int64_t 
 
 /* Sums of products are f32 over this many rows, and f64 beyond. */
 #define GRAM_ROWS 512
+/* Columns of a block of the Gram matrix, and rows of x that are copied for it: strides of x are
+ * often powers of two, of which a cache holds few lines. */
+#define GRAM_EDGE 64
+#define GRAM_PART 128
 
-/* 16 entries of `tall` rows of the Gram matrix: a load of x serves all of them. */
-QK_INLINE void gramTile(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t i, int tall,
-                        int64_t j, double *gram) {
-  int64_t n = qkMin(16, K - j);
+/* Columns [column, column + GRAM_EDGE) of `rows` rows, side by side; 0 beyond K. */
+QK_INLINE void gramPack(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t column,
+                        float *out) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t k = 0; k < GRAM_EDGE; k += 16) {
+      int64_t left = qkMax(K - column - k, 0);
+      vstore(out + row * GRAM_EDGE + k, vloadn(x + row * ld + column + qkMin(k, K - column), left));
+    }
+}
+
+/* Products of packed rows onto sums [GRAM_EDGE, GRAM_EDGE]: a load of b serves `tall` of a. */
+QK_INLINE void gramProducts(const float *a, const float *b, int64_t rows, int lower, float *sums) {
+  enum { tall = QK_TILE(8, 4), wide = QK_TILE(2, 1) };
+  for (int i = 0; i < GRAM_EDGE; i += tall)
+    for (int j = 0; j < (lower ? i + tall : GRAM_EDGE); j += 16 * wide) {
+      v16f sum[tall][wide];
+      float *to = sums + i * GRAM_EDGE + j;
+      QK_UNROLL for (int r = 0; r < tall; ++r)
+        QK_UNROLL for (int v = 0; v < wide; ++v)
+          sum[r][v] = vload(to + r * GRAM_EDGE + v * 16);
+      for (int64_t row = 0; row < rows; ++row) {
+        v16f of[wide];
+        QK_UNROLL for (int v = 0; v < wide; ++v) of[v] = vload(b + row * GRAM_EDGE + j + v * 16);
+        QK_UNROLL for (int r = 0; r < tall; ++r)
+          QK_UNROLL for (int v = 0; v < wide; ++v)
+            sum[r][v] = vfma(of[v], (v16f)a[row * GRAM_EDGE + i + r], sum[r][v]);
+      }
+      QK_UNROLL for (int r = 0; r < tall; ++r)
+        QK_UNROLL for (int v = 0; v < wide; ++v)
+          vstore(to + r * GRAM_EDGE + v * 16, sum[r][v]);
+    }
+}
+
+/* The block of rows i and columns j <= i of the Gram matrix. */
+QK_INLINE void gramBlock(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t i, int64_t j,
+                         double *gram) {
+  float a[GRAM_PART * GRAM_EDGE], b[GRAM_PART * GRAM_EDGE], sums[GRAM_EDGE * GRAM_EDGE];
   for (int64_t begin = 0; begin < rows; begin += GRAM_ROWS) {
     int64_t end = qkMin(begin + GRAM_ROWS, rows);
-    v16f sum[8];
-    QK_UNROLL for (int r = 0; r < tall; ++r) sum[r] = (v16f)0.0f;
-    for (int64_t row = begin; row < end; ++row) {
-      v16f wide = vloadn(x + row * ld + j, n);
-      QK_UNROLL for (int r = 0; r < tall; ++r)
-        sum[r] = vfma(wide, (v16f)x[row * ld + i + r], sum[r]);
+    for (int64_t k = 0; k < GRAM_EDGE * GRAM_EDGE; k += 16)
+      vstore(sums + k, (v16f)0.0f);
+    for (int64_t part = begin; part < end; part += GRAM_PART) {
+      int64_t n = qkMin(GRAM_PART, end - part);
+      gramPack(x + part * ld, ld, n, K, i, a);
+      if (j < i)
+        gramPack(x + part * ld, ld, n, K, j, b);
+      gramProducts(a, j < i ? b : a, n, j == i, sums);
     }
-    for (int r = 0; r < tall; ++r) {
-      v16d total;
-      __builtin_memcpy(&total, gram + (i + r) * K + j, (unsigned long)n * 8);
-      total += __builtin_convertvector(sum[r], v16d);
-      __builtin_memcpy(gram + (i + r) * K + j, &total, (unsigned long)n * 8);
-    }
+    for (int64_t r = 0; r < qkMin(GRAM_EDGE, K - i); ++r)
+      for (int64_t k = 0; k < (j < i ? GRAM_EDGE : r + 1); ++k)
+        gram[(i + r) * K + j + k] += (double)sums[r * GRAM_EDGE + k];
   }
 }
 
-/* The lower triangle, and what the last vector of a row reaches of the upper. Tasks take
- * every count-th group of rows: later rows are longer. */
+/* The lower triangle. Tasks take every count-th block. */
 QK_INLINE void observeGram(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t index,
                            int64_t count, double *gram) {
-  const int tall = QK_TILE(8, 4);
-  for (int64_t i = index * tall; i < K; i += count * tall) {
-    if (i + tall <= K)
-      for (int64_t j = 0; j < i + tall; j += 16)
-        gramTile(x, ld, rows, K, i, tall, j, gram);
-    else
-      for (int64_t r = i; r < K; ++r)
-        for (int64_t j = 0; j <= r; j += 16)
-          gramTile(x, ld, rows, K, r, 1, j, gram);
-  }
+  int64_t block = 0;
+  for (int64_t i = 0; i < K; i += GRAM_EDGE)
+    for (int64_t j = 0; j <= i; j += GRAM_EDGE)
+      if (block++ % count == index)
+        gramBlock(x, ld, rows, K, i, j, gram);
 }
 
 /* Counts of |x| in bins; one task does all of it, so that counts need no atomics. */

@@ -58,7 +58,7 @@ public:
 
   /// Mean over rows of KL(softmax(reference) || softmax(other)) in nats; both are
   /// [rows, vocabulary].
-  double divergence(const std::vector<float> &reference, const std::vector<float> &other);
+  double divergence(llvm::ArrayRef<float> reference, llvm::ArrayRef<float> other);
 
   /// Runs the launches [first, end) of the program, first < end, on what `args` says of tokens
   /// and memory; weights and observers are the model's.

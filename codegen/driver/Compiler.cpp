@@ -27,6 +27,9 @@
 using namespace mlir;
 using namespace qplan;
 
+/// Rounds of exchanges of a compilation. The first brings most.
+static constexpr unsigned usualExchange = 1;
+
 Compiler::~Compiler() = default;
 
 llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions options,
@@ -228,6 +231,9 @@ llvm::Error Compiler::prepare() {
 llvm::Expected<std::string> Compiler::run(EmitStage stage) {
   if (!options.automatic.empty() && !options.budgets.any())
     return usageError("--auto needs a budget: --effective-bits B, for example 4.8");
+  // Most of what measuring takes is rounding that the plan needs anyhow.
+  if (!options.exchange && !options.calibration.empty())
+    options.exchange = usualExchange;
   if (auto error = prepare())
     return std::move(error);
   auto module = import(formatName(kvFormat));

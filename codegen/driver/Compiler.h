@@ -9,6 +9,7 @@
 #define QPLAN_CODEGEN_DRIVER_COMPILER_H
 
 #include "codegen/cpu/Cpu.h"
+#include "codegen/driver/RoundedSites.h"
 #include "codegen/driver/ScoreTable.h"
 #include "codegen/plan/PlanOps.h"
 #include "ir/models/Architecture.h"
@@ -34,6 +35,7 @@ struct CompileOptions {
   std::string activations = "any"; ///< "16", "8", "any": what the choice may do
   std::string groups;              ///< "qkv,gate_up": sites tied together
   std::string exportKind;          ///< --for-export: choose only what this engine can hold
+  std::optional<unsigned> exchange; ///< rounds that improve the choice; absent: it is not measured
   bool timeDecode = false;         ///< time the candidates even where no budget asks for it
   std::string sites = "layers";
   std::string recipe, saveRecipe;
@@ -60,7 +62,7 @@ struct ProgressSink {
   std::function<void(llvm::StringRef line)> note = [](llvm::StringRef) {};
 };
 
-class AssembledModel;
+class ChoiceJudge;
 struct FormComparison;
 class LiveModel;
 class PartialSums;
@@ -108,10 +110,10 @@ private:
   /// From an imported module to the plan of a model whose weights are all in f32, for a LiveModel
   /// that takes any rounded values.
   llvm::Error lowerExact(mlir::ModuleOp module);
-  /// A model that takes the candidates of `table`, made by scoreTable(), for `count` windows of
-  /// the calibration text from `firstWindow` on (where there are none: the first).
-  llvm::Expected<std::unique_ptr<AssembledModel>> assemble(const ScoreTable &table,
-                                                           int64_t firstWindow, int64_t count);
+  /// A model that takes the candidates of `table`, made by scoreTable() (AssembledModel.cpp).
+  llvm::Expected<std::unique_ptr<ChoiceJudge>> assemble(const ScoreTable &table);
+  /// Measures the choice of `front` and improves it within the budgets (Search.cpp).
+  llvm::Error exchangeChoice(const ScoreTable &table);
   /// Fills in the traces of `treatments` that the statistics lack at sites of the imported
   /// `module`, and the scores that `missing` names; `keep` is called whenever some are known.
   llvm::Error measureTraces(mlir::ModuleOp module, llvm::ArrayRef<Treatment> treatments,
@@ -163,6 +165,7 @@ private:
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
   std::optional<SearchFront> front; ///< of the search that made the recipe
+  RoundedSites rounded;             ///< what methods made for choices that were measured
   FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;
   bool importNoted = false; ///< what the import had to say was said

@@ -105,8 +105,7 @@ void LiveModel::runLaunches(qplan_args_v1 args, int64_t first, int64_t end) {
   code->launches()(&env, &args, first, end);
 }
 
-double LiveModel::divergence(const std::vector<float> &reference,
-                             const std::vector<float> &other) {
+double LiveModel::divergence(llvm::ArrayRef<float> reference, llvm::ArrayRef<float> other) {
   struct Rows {
     const float *reference, *other;
     int64_t width;

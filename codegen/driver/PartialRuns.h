@@ -30,10 +30,8 @@ public:
   LivePass &pass() { return *live; }
 
   /// Mean KL divergence from the logits of the unchanged model, where what launches before
-  /// `first`, one of create()'s or 0, compute has not changed since it was kept. With `keep` the
-  /// next run can begin from what this one computes. Launches of `changes` may be any.
-  llvm::Expected<double> divergence(int64_t first, llvm::ArrayRef<RowChange> changes = {},
-                                    bool keep = false);
+  /// `first`, one of create()'s or 0, compute is as it was. Launches of `changes` may be any.
+  llvm::Expected<double> divergence(int64_t first, llvm::ArrayRef<RowChange> changes = {});
 
   /// The logits of the last window of the last divergence(), [tokens, vocabulary].
   const std::vector<float> &logits() const { return changed; }
@@ -52,7 +50,7 @@ private:
   std::map<int64_t, uint64_t> entries; ///< launch to the place of its state in a window's part
   uint64_t windowBytes = 0;
   ScratchFile states;                       ///< [windows, windowBytes]
-  std::vector<std::vector<float>> baseline; ///< logits of each window
+  ScratchFile baseline;                     ///< logits, f32 [windows, tokens, vocabulary]
   std::vector<float> changed, rows;
 };
 

@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "codegen/driver/MomentPass.h"
+#include "codegen/driver/Traces.h"
 #include "ir/Failure.h"
 #include "passes/InputFold.h"
 #include "passes/moments/MomentMethod.h"
@@ -47,6 +48,40 @@ llvm::Expected<llvm::MapVector<llvm::StringRef, MethodSite>> methodSites(ArrayRe
       found.insert({site.name, {site, std::move(*treatment)}});
   }
   return found;
+}
+
+/// The operand `i` of `site` becomes a packed blob.
+void replaceByBlob(const Site &site, unsigned i, FormatId format, StringRef blob) {
+  OpBuilder builder(site.op);
+  Location loc = weightUnder(site.weight(i)).getLoc();
+  auto shape = qp::shapeOf(site.weight(i).getType());
+  auto packed = qp::PackedType::get(builder.getContext(), shape, formatName(format));
+  Value stored = qp::WeightOp::create(builder, loc, packed, "blob:" + blob.str());
+  Value values = qp::DequantizeOp::create(builder, loc,
+                                          RankedTensorType::get(shape, builder.getF32Type()), stored);
+  site.op->setOperand(site.firstWeight + i, values);
+}
+
+void markDone(const Site &site) {
+  site.op->setAttr(methodDoneAttr, UnitAttr::get(site.op->getContext()));
+}
+
+/// Takes what was rounded before, and leaves in `wanted` what was not. Factors that are divided out
+/// of the weight before an input change it: then everything is made anew.
+void takeRounded(llvm::MapVector<llvm::StringRef, MethodSite> &wanted,
+                 const RoundedSites &rounded) {
+  if (llvm::any_of(wanted, [](auto &entry) { return hasFactors(entry.second.treatment); }))
+    return;
+  wanted.remove_if([&](auto &entry) {
+    const auto &[site, treatment] = entry.second;
+    auto found = rounded.find(roundedName(site, treatment));
+    if (found == rounded.end() || found->second.blobs.empty())
+      return false;
+    for (unsigned i = 0; i < site.weightCount; ++i)
+      replaceByBlob(site, i, treatment.weight, found->second.blobs[i]);
+    markDone(site);
+    return true;
+  });
 }
 
 /// The inputs of `wanted`, the last of the program first. `module` is the model as imported.
@@ -154,11 +189,10 @@ private:
           return error;
     }
     for (const MethodSite &each : sites)
-      each.site.op->setAttr(methodDoneAttr, UnitAttr::get(each.site.op->getContext()));
+      markDone(each.site);
     return llvm::Error::success();
   }
 
-  /// The operand becomes a packed blob.
   llvm::Error roundWeight(const MethodSite &each, unsigned i, const MomentRounder &rounder) {
     auto weight = weightOf(each, i);
     if (!weight)
@@ -171,14 +205,7 @@ private:
     auto blob = store.blobs().put({site.rows, site.columns}, format, *rows);
     if (!blob)
       return blob.takeError();
-    OpBuilder builder(site.op);
-    Location loc = weightUnder(site.weight(i)).getLoc();
-    auto shape = qp::shapeOf(site.weight(i).getType());
-    auto packed = qp::PackedType::get(builder.getContext(), shape, formatName(format));
-    Value stored = qp::WeightOp::create(builder, loc, packed, "blob:" + *blob);
-    Value values = qp::DequantizeOp::create(
-        builder, loc, RankedTensorType::get(shape, builder.getF32Type()), stored);
-    site.op->setOperand(site.firstWeight + i, values);
+    replaceByBlob(site, i, format, *blob);
     return llvm::Error::success();
   }
 
@@ -195,6 +222,9 @@ llvm::Error Compiler::roundSites(ModuleOp module) {
     return wanted.takeError();
   if (wanted->empty())
     return llvm::Error::success();
+  takeRounded(*wanted, rounded);
+  if (wanted->empty())
+    return dump(module, "round");
   if (options.calibration.empty()) {
     const MethodSite &first = wanted->front().second;
     return usageError("site {}: {} needs the calibration text itself (a statistics file does not "

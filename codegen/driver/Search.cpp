@@ -7,7 +7,7 @@
 
 #include "codegen/driver/Calibrator.h"
 #include "ir/Failure.h"
-#include "passes/search/Budgets.h"
+#include "passes/search/Exchange.h"
 #include "passes/search/Exports.h"
 
 #include <cmath>
@@ -146,12 +146,42 @@ llvm::Error Compiler::choose() {
   if (!chosen)
     return chosen.takeError();
   front->chosen = std::move(*chosen);
+  if (options.exchange)
+    if (auto error = exchangeChoice(*table))
+      return error;
   auto made = searchRecipe(*front, *front->chosen, options.budgets);
   if (!made)
     return made.takeError();
   recipe = std::move(*made);
-  progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats",
-                            front->chosen->bits, front->chosen->kl));
+  progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats{}",
+                            front->chosen->bits, front->chosen->kl,
+                            front->chosen->measuredKl
+                                ? fmt::format(", measured {:.5f}", *front->chosen->measuredKl)
+                                : ""));
+  return llvm::Error::success();
+}
+
+llvm::Error Compiler::exchangeChoice(const ScoreTable &table) {
+  if (options.calibration.empty())
+    return usageError("--exchange {}: choices are measured on text; give --calib TEXT",
+                      *options.exchange);
+  auto judge = assemble(table);
+  if (!judge)
+    return judge.takeError();
+  auto exchanged = exchange(*front, options.budgets, front->chosen->choice, *options.exchange, **judge);
+  if (!exchanged)
+    return exchanged.takeError();
+  if (exchanged->tried)
+    progress.note(fmt::format("exchange: {} of {} groups moved in {} trials, measured KL {:.5f} -> {:.5f} "
+                              "nats",
+                              exchanged->moved, front->groups.size(), exchanged->tried,
+                              exchanged->before, *exchanged->point.measuredKl));
+  front->chosen = std::move(exchanged->point);
+  // What was learnt is in the front.
+  auto points = tradeOffs(*front, mostPoints);
+  if (!points)
+    return points.takeError();
+  front->points = std::move(*points);
   return llvm::Error::success();
 }
 

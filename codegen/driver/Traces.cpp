@@ -34,11 +34,6 @@ bool smooths(const Treatment &t) {
          (t.method == Method::Gptq && t.parameter("smooth") != 0);
 }
 
-bool hasFactors(const Treatment &t) {
-  return smooths(t) || t.method == Method::Awq ||
-         (t.method == Method::Gptq && t.parameter("awq") != 0);
-}
-
 bool isTrellis(const Treatment &t) {
   return formatInfo(t.weight).family == CodecFamily::Trellis;
 }
@@ -74,9 +69,11 @@ public:
       : store(store), statistics(statistics), threads(threads), sites(sites), moments(moments),
         rows(rows), columns(moments.columns) {}
 
-  /// Reads rows of the weights: all, or those that stand for them.
+  /// Opens the weights, all rows of which are read when they are wanted, or reads rows that stand
+  /// for them.
   llvm::Error read(bool all);
-  llvm::Expected<std::vector<RoundedSite>> round(const Treatment &treatment);
+  /// `treatments` of the sites have one preparation.
+  llvm::Expected<std::vector<RoundedSite>> round(llvm::ArrayRef<Treatment> treatments);
   /// Traces of treatments with one preparation.
   llvm::Error measure(llvm::ArrayRef<Wanted> treatments);
 
@@ -122,8 +119,8 @@ llvm::Error InputTraces::read(bool all) {
         return view.takeError();
       SampledWeight weight{*view, all ? site.rows : sampledRowsOf(site), {},
                            fmt::format("site {}: {}", site.name, view->text())};
-      weight.values.resize(size_t(weight.count * columns));
-      for (int64_t r = 0; r < weight.count; ++r)
+      weight.values.resize(all ? 0 : size_t(weight.count * columns));
+      for (int64_t r = 0; !all && r < weight.count; ++r)
         if (auto error = view->readRows((2 * r + 1) * site.rows / (2 * weight.count), 1,
                                         weight.values.data() + r * columns))
           return error;
@@ -141,10 +138,14 @@ MomentWeight InputTraces::weightFor(const SampledWeight &weight, const Treatment
     out.treatment.parameters.try_emplace("beam", scoringBeam);
   out.rows = weight.count;
   out.subject = weight.subject;
-  out.read = [&weight, factors, width = columns](int64_t first, int64_t count, float *to) {
-    const float *from = weight.values.data() + first * width;
-    for (int64_t i = 0; i < count * width; ++i)
-      to[i] = factors.empty() ? from[i] : from[i] * factors[size_t(i % width)];
+  out.read = [&weight, all = readAll, factors, width = columns](
+                 int64_t first, int64_t count, float *to) -> llvm::Error {
+    if (!all)
+      std::copy_n(weight.values.data() + first * width, count * width, to);
+    else if (auto error = weight.view.readRows(first, count, to))
+      return error;
+    for (int64_t i = 0; !factors.empty() && i < count * width; ++i)
+      to[i] *= factors[size_t(i % width)];
     return llvm::Error::success();
   };
   return out;
@@ -329,12 +330,12 @@ llvm::Error InputTraces::measure(llvm::ArrayRef<Wanted> treatments) {
   return failure;
 }
 
-llvm::Expected<std::vector<RoundedSite>> InputTraces::round(const Treatment &treatment) {
-  auto prepared = prepare(treatment);
+llvm::Expected<std::vector<RoundedSite>> InputTraces::round(llvm::ArrayRef<Treatment> treatments) {
+  auto prepared = prepare(treatments[0]);
   if (!prepared)
     return prepared.takeError();
   std::vector<RoundedSite> result;
-  for (auto [site, list] : llvm::zip(sites, weights)) {
+  for (auto [site, list, treatment] : llvm::zip(sites, weights, treatments)) {
     RoundedSite &out = result.emplace_back();
     out.factors = prepared->factors;
     if (!prepared->rounder)
@@ -348,6 +349,7 @@ llvm::Expected<std::vector<RoundedSite>> InputTraces::round(const Treatment &tre
       if (!blob)
         return blob.takeError();
       parts.push_back(WeightRef::fromBlob(*blob));
+      out.blobs.push_back(std::move(*blob));
     }
     WeightRef all = parts.size() == 1 ? parts[0] : WeightRef::concatRows(std::move(parts));
     if (!out.factors.empty()) {
@@ -409,6 +411,18 @@ llvm::Expected<RowRounding> qplan::inputRounding(const Site &site, const Treatme
   };
 }
 
+bool qplan::hasFactors(const Treatment &treatment) {
+  return smooths(treatment) || treatment.method == Method::Awq ||
+         (treatment.method == Method::Gptq && treatment.parameter("awq") != 0);
+}
+
+std::string qplan::roundedName(const Site &site, const Treatment &treatment) {
+  std::string name = site.name + " " + printTreatment(treatment);
+  for (unsigned i = 0; i < site.weightCount; ++i)
+    name += " " + weightUnder(site.weight(i)).getSource().str();
+  return name;
+}
+
 bool qplan::needsPreparation(const Treatment &treatment) {
   return momentMethod(treatment) || smooths(treatment);
 }
@@ -458,10 +472,33 @@ llvm::Error TraceMeter::measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treat
 }
 
 llvm::Expected<std::vector<RoundedSite>> TraceMeter::round(llvm::ArrayRef<Site> sites,
-                                                           const Treatment &treatment,
+                                                           llvm::ArrayRef<Treatment> treatments,
                                                            const InputMoments &moments) {
-  InputTraces input(store, statistics, threads, sites, moments, {});
-  if (auto error = input.read(/*all=*/true))
-    return std::move(error);
-  return input.round(treatment);
+  struct Part {
+    std::vector<Site> sites;
+    std::vector<Treatment> treatments;
+    std::vector<size_t> places;
+  };
+  llvm::MapVector<llvm::StringRef, Part> parts;
+  std::vector<std::string> keys;
+  for (const Treatment &treatment : treatments)
+    keys.push_back(preparationOf(treatment));
+  for (auto [i, key] : llvm::enumerate(keys)) {
+    Part &part = parts[key];
+    part.sites.push_back(sites[i]);
+    part.treatments.push_back(treatments[i]);
+    part.places.push_back(i);
+  }
+  std::vector<RoundedSite> result(sites.size());
+  for (auto &[key, part] : parts) {
+    InputTraces input(store, statistics, threads, part.sites, moments, {});
+    if (auto error = input.read(/*all=*/true))
+      return std::move(error);
+    auto made = input.round(part.treatments);
+    if (!made)
+      return made.takeError();
+    for (auto [place, each] : llvm::zip(part.places, *made))
+      result[place] = std::move(each);
+  }
+  return result;
 }

@@ -10,6 +10,7 @@
 #ifndef QPLAN_CODEGEN_DRIVER_TRACES_H
 #define QPLAN_CODEGEN_DRIVER_TRACES_H
 
+#include "codegen/driver/RoundedSites.h"
 #include "ir/weights/WeightRounding.h"
 #include "ir/weights/WeightStore.h"
 #include "passes/Sites.h"
@@ -43,11 +44,8 @@ llvm::Expected<RowRounding> inputRounding(const Site &site, const Treatment &tre
 /// Whether TraceMeter::round() has something to do.
 bool needsPreparation(const Treatment &treatment);
 
-/// What a method makes of a site, for a model in f32.
-struct RoundedSite {
-  std::string source;         ///< reference of the rounded weights; empty: their codec rounds them
-  std::vector<float> factors; ///< [columns] that weights are multiplied by before; empty: none
-};
+/// Whether `treatment` multiplies the columns of weights by factors and divides what enters.
+bool hasFactors(const Treatment &treatment);
 
 /// The traces of one input after the other.
 class TraceMeter {
@@ -61,10 +59,10 @@ public:
   llvm::Error measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
                       const InputMoments &moments, llvm::ArrayRef<float> rows);
 
-  /// All rows of `sites`, which read one input and have `treatment`, as its method chooses them,
-  /// kept as blobs.
+  /// All rows of `sites`, which read one input, as the method of each one's treatment chooses
+  /// them, kept as blobs.
   llvm::Expected<std::vector<RoundedSite>> round(llvm::ArrayRef<Site> sites,
-                                                 const Treatment &treatment,
+                                                 llvm::ArrayRef<Treatment> treatments,
                                                  const InputMoments &moments);
 
 private:

@@ -371,6 +371,8 @@ llvm::Expected<Recipe> searchRecipe(const SearchFront &front, const FrontPoint &
   header.statisticsHash = front.statisticsHash;
   header.totals = {{"effective-bits", fmt::format("{:.4f}", point.bits)},
                    {"predicted-kl", fmt::format("{:.6f}", point.kl)}};
+  if (point.measuredKl)
+    header.totals.emplace_back("measured-kl", fmt::format("{:.6f}", *point.measuredKl));
   if (point.decodeMs)
     header.totals.emplace_back("predicted-decode-ms", fmt::format("{:.3f}", *point.decodeMs));
   std::vector<SiteTreatment> assignment;

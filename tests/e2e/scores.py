@@ -23,9 +23,10 @@ candidates = "int4_g64,int4_g64@gptq,int4_g64@awq{clip=1},tcq3@gptq{beam=8},int8
 
 def search(statistics, *options, bits=4.5):
     """The text of the recipe for `bits` bits a weight."""
-    recipe, _ = qplan("compile", TINY, "--auto", candidates, "--effective-bits", bits, "--emit=recipe",
-                      "--statistics", statistics, *options)
-    return recipe.decode()
+    recipe = work / "row.recipe"
+    qplan("search", TINY, "--auto", candidates, "--effective-bits", bits, "--save-recipe", recipe, "--statistics",
+          statistics, *options)
+    return recipe.read_text()
 
 
 path = work / "statistics.json"
@@ -57,8 +58,9 @@ check(path.read_bytes() == whole, "statistics changed though nothing was measure
 # Killed half way; then gone on with.
 half = work / "half.json"
 half.unlink(missing_ok=True)
-process = subprocess.Popen(["qplan", "compile", str(TINY), "--auto", candidates, "--effective-bits", "4.5",
-                            "--emit=recipe", "--statistics", str(half), *map(str, calibration)],
+process = subprocess.Popen(["qplan", "search", str(TINY), "--auto", candidates, "--effective-bits", "4.5",
+                            "--save-recipe", str(work / "half.recipe"), "--statistics", str(half),
+                            *map(str, calibration)],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 while process.poll() is None:
     if half.exists() and json.loads(half.read_text())["scores"]:

@@ -72,6 +72,8 @@ void showPoints(const SearchFront &front) {
 
 void showChoice(const SearchFront &front, const FrontPoint &point) {
   print(fmt::format("{:.4f} bits a weight, predicted KL {:.6f} nats", point.bits, point.kl));
+  if (point.measuredKl)
+    print(fmt::format(" (measured {:.6f})", *point.measuredKl));
   if (point.decodeMs)
     print(fmt::format(", {:.3f} ms a decode step", *point.decodeMs));
   print("\n");
@@ -154,6 +156,13 @@ llvm::Error search(const SearchArguments &arguments) {
     return usageError("--save-recipe {}: a recipe is the answer to a budget; give one, for "
                       "example --effective-bits 4.5",
                       options.saveRecipe);
+  if (options.exchange && !arguments.front.empty())
+    return usageError("--exchange {}: a front alone cannot be measured; leave out --front",
+                      *options.exchange);
+  if (options.exchange && !budgets->any())
+    return usageError("--exchange {}: a budget decides what is measured; give one, for example "
+                      "--effective-bits 4.5",
+                      *options.exchange);
   if (arguments.front.empty() && options.output.empty() && options.saveRecipe.empty())
     return usageError("-o is missing: name the front to write, for example -o front.json");
   auto front = arguments.front.empty() ? measure(arguments, *budgets) : answer(arguments, *budgets);

@@ -40,6 +40,13 @@ void addSearchOptions(CLI::App &command, CompileOptions &o, const char *group) {
       ->type_name("GROUPS")
       ->group(group);
   command
+      .add_option("--exchange", o.exchange,
+                  "Measure the chosen mix on text of its own and improve it in so many rounds "
+                  "(default: 1 where a plan is compiled; 0: only measure)")
+      ->type_name("ROUNDS")
+      ->check(CLI::Range(0u, 1000u))
+      ->group(group);
+  command
       .add_option("--for-export", o.exportKind,
                   "Choose only what an engine can hold: compressed-tensors, gguf, modelopt, "
                   "tensorrt-llm, vllm")

@@ -71,6 +71,10 @@ void accuracyTiles(Markup &page, const ReportData &data) {
     if (agreement)
       more += fmt::format("; same first choice {:.1f} %", 100 * *agreement);
     writeTile(page, shortNumber(*kl), "KL divergence, nats", more);
+  } else if (data.chosen && data.chosen->measuredKl) {
+    writeTile(page, shortNumber(*data.chosen->measuredKl), "KL divergence, nats",
+              fmt::format("measured by the search, on calibration text; predicted {}",
+                          shortNumber(data.chosen->kl)));
   } else if (data.chosen) {
     writeTile(page, shortNumber(data.chosen->kl), "KL divergence, nats", "predicted by the search");
   }

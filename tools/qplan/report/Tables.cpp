@@ -70,13 +70,17 @@ void writeAccuracy(Markup &page, const ReportData &data) {
     page.leaf("th", {{"class", "n"}}, data.referenceName);
   page.leaf("th", {}, "").close();
   writeRows(page, accuracyRows, *data.eval, data.referenceEval ? &*data.referenceEval : nullptr);
-  if (data.chosen) {
-    page.open("tr").leaf("td", {}, "KL that the search predicted");
-    page.leaf("td", {{"class", "n"}}, shortNumber(data.chosen->kl, 4));
+  auto row = [&](llvm::StringRef title, double kl) {
+    page.open("tr").leaf("td", {}, title);
+    page.leaf("td", {{"class", "n"}}, shortNumber(kl, 4));
     if (data.referenceEval)
       page.leaf("td", {}, "");
     page.leaf("td", {{"class", "soft"}}, "nats").close();
-  }
+  };
+  if (data.chosen)
+    row("KL that the search predicted", data.chosen->kl);
+  if (data.chosen && data.chosen->measuredKl)
+    row("KL that the search measured, on calibration text", *data.chosen->measuredKl);
   page.close();
 }
 

@@ -93,17 +93,6 @@ TEST(PartialRuns, AreWholeRunsToTheBit) {
   }
 }
 
-TEST(PartialRuns, GoOnFromWhatWasKept) {
-  Live model("llama_gqa");
-  ASSERT_TRUE(model.runs);
-  ASSERT_GE(model.weights.size(), 8u);
-  for (size_t i : {size_t(2), size_t(7), size_t(5)}) {
-    model.scale(model.weights[i], 0.5f);
-    llvm::cantFail(model.runs->divergence(model.firsts[i], {}, /*keep=*/true));
-    EXPECT_EQ(model.runs->logits(), model.whole());
-  }
-}
-
 TEST(PartialRuns, ChangeRowsForOneLaunch) {
   Live model("llama_gqa");
   ASSERT_TRUE(model.runs);

@@ -35,8 +35,9 @@ void insertMomentObservers(ModuleOp module, ArrayRef<MomentInput> inputs) {
     }
 }
 
-/// What the observers of `program` found of `input`. Borrows their memory.
-llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MomentInput &input) {
+/// What the observers of `program` found of `input`. The moments are kept in `gram`.
+llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MomentInput &input,
+                                       std::vector<double> &gram) {
   InputMoments moments;
   moments.subject = "site " + input.observer;
   moments.columns = input.columns;
@@ -46,11 +47,12 @@ llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MomentInput &input
       continue;
     uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
     if (entry.getAs<UnitAttr>("gram")) {
-      auto *gram = reinterpret_cast<double *>(memory);
-      for (int64_t i = 0; i < input.columns; ++i) // observers fill the lower triangle
-        for (int64_t j = 0; j < i; ++j)
-          gram[j * input.columns + i] = gram[i * input.columns + j];
-      moments.gram = ArrayRef(gram, size_t(input.columns * input.columns));
+      const auto *observed = reinterpret_cast<const double *>(memory);
+      gram.resize(size_t(input.columns * input.columns));
+      for (int64_t i = 0; i < input.columns; ++i) // the lower triangle, row by row
+        for (int64_t j = 0; j <= i; ++j)
+          gram[size_t(i * input.columns + j)] = gram[size_t(j * input.columns + i)] = *observed++;
+      moments.gram = gram;
       std::memcpy(&moments.count, memory + input.bytes(), sizeof moments.count);
     } else {
       SiteStatistics ranges = readObserver(memory, input.columns);
@@ -168,8 +170,9 @@ llvm::Error Compiler::visitMoments(ArrayRef<MomentInput> inputs,
     SampledRuns runs(**live, batch, sampledRows);
     if (auto error = runs.run(windows, progress))
       return error;
+    std::vector<double> gram; // of one input at a time
     for (auto [i, input] : llvm::enumerate(batch)) {
-      auto moments = momentsOf(**live, input);
+      auto moments = momentsOf(**live, input, gram);
       if (!moments)
         return moments.takeError();
       if (auto error = visit(begin + i, *moments, runs.rowsOf(i)))

@@ -18,8 +18,8 @@ struct MomentInput {
   std::string observer;
   int64_t columns = 0;
 
-  /// Of its moments.
-  int64_t bytes() const { return columns * columns * 8; }
+  /// Of its moments, of which a triangle is observed.
+  int64_t bytes() const { return columns * (columns + 1) / 2 * 8; }
 };
 
 /// The moments after the division of the input by `factors` [columns]; kept in `gram`.

@@ -61,7 +61,8 @@ QK_INLINE void gramProducts(const float *a, const float *b, int64_t rows, int lo
     }
 }
 
-/* The block of rows i and columns j <= i of the Gram matrix. */
+/* The block of rows i and columns j <= i of the Gram matrix, of which the lower triangle is kept,
+ * row by row. */
 QK_INLINE void gramBlock(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t i, int64_t j,
                          double *gram) {
   float a[GRAM_PART * GRAM_EDGE], b[GRAM_PART * GRAM_EDGE], sums[GRAM_EDGE * GRAM_EDGE];
@@ -76,13 +77,15 @@ QK_INLINE void gramBlock(const float *x, int64_t ld, int64_t rows, int64_t K, in
         gramPack(x + part * ld, ld, n, K, j, b);
       gramProducts(a, j < i ? b : a, n, j == i, sums);
     }
-    for (int64_t r = 0; r < qkMin(GRAM_EDGE, K - i); ++r)
+    for (int64_t r = 0; r < qkMin(GRAM_EDGE, K - i); ++r) {
+      double *to = gram + (i + r) * (i + r + 1) / 2 + j;
       for (int64_t k = 0; k < (j < i ? GRAM_EDGE : r + 1); ++k)
-        gram[(i + r) * K + j + k] += (double)sums[r * GRAM_EDGE + k];
+        to[k] += (double)sums[r * GRAM_EDGE + k];
+    }
   }
 }
 
-/* The lower triangle. Tasks take every count-th block. */
+/* Tasks take every count-th block. */
 QK_INLINE void observeGram(const float *x, int64_t ld, int64_t rows, int64_t K, int64_t index,
                            int64_t count, double *gram) {
   int64_t block = 0;
@@ -137,7 +140,7 @@ QK_KERNEL(observe) {
     seen = (int64_t *)(memory + (K * 4 + 7) / 8 * 8 + K * 16);
   } else {
     observeGram(x, ld, rows, K, index, count, (double *)memory);
-    seen = (int64_t *)(memory + K * K * 8);
+    seen = (int64_t *)(memory + K * (K + 1) / 2 * 8);
   }
   if (index == 0)
     *seen += rows;

@@ -109,7 +109,7 @@ KERNEL_TEST(Observe, AddsTheLowerTriangleOfTheGramMatrix) {
   Random random(4);
   int64_t T = 700, K = 35, ld = 40, column = 3; // beyond the rows added in f32
   std::vector<float> input = random.floats(T * ld);
-  Memory in(input), memory(at(K * K * 8 + 8));
+  Memory in(input), memory(at(K * (K + 1) / 2 * 8 + 8));
   Launch launch("observe", T);
   launch.args.statistics = memory.data();
   launch.params = {{"K", K}, {"ld", ld}, {"column", column}, {"kind", 1}};
@@ -123,9 +123,9 @@ KERNEL_TEST(Observe, AddsTheLowerTriangleOfTheGramMatrix) {
         want += term;
         magnitude += std::abs(term);
       }
-      EXPECT_NEAR(memory.as<double>()[i * K + j], want, magnitude * 1e-6);
+      EXPECT_NEAR(memory.as<double>()[i * (i + 1) / 2 + j], want, magnitude * 1e-6);
     }
-  EXPECT_EQ(memory.as<int64_t>()[K * K], T);
+  EXPECT_EQ(memory.as<int64_t>()[K * (K + 1) / 2], T);
 }
 
 KERNEL_TEST(Observe, KeepsTheRowsOfTheLastPass) {

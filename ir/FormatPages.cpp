@@ -92,6 +92,8 @@ const char *sideText(SideData side) {
     return "f32 a tensor that names the element";
   case SideData::Block128:
     return "f32 a block of 128 x 128";
+  case SideData::Widths:
+    return "f32 a tensor, f32 for the widths of 256 columns";
   case SideData::Nested:
     return "f32 for 256 blocks, f32 offset a tensor";
   }

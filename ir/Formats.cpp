@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "ir/Formats.h"
 #include "ir/Failure.h"
+#include "ir/codecs/MixedWidths.h"
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -77,6 +78,11 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
   const FormatInfo &info = formatInfo(id);
   if (columns < 1 || columns > maxColumns)
     return inputError("{}: a row of {} columns; expected 1 to {}", info.name, columns, maxColumns);
+  const int64_t block = info.blockColumns ? info.blockColumns : columns;
+  if (!info.shortBlock && columns % block != 0)
+    return inputError("{} has blocks of {} columns, and {} columns are not a multiple of that; "
+                      "choose a format with smaller or short blocks, e.g. int8 or int4_g32",
+                      info.name, block, columns);
   if (info.centiBits) {
     // Room for the scale and a bit for each column.
     if (columns < 32)
@@ -85,11 +91,6 @@ llvm::Expected<uint64_t> rowBytes(FormatId id, int64_t columns) {
                         info.name, columns);
     return uint64_t(columns) * info.centiBits / 800;
   }
-  const int64_t block = info.blockColumns ? info.blockColumns : columns;
-  if (!info.shortBlock && columns % block != 0)
-    return inputError("{} has blocks of {} columns, and {} columns are not a multiple of that; "
-                      "choose a format with smaller or short blocks, e.g. int8 or int4_g32",
-                      info.name, block, columns);
   if (info.family == CodecFamily::Sparse) {
     llvm::Expected<uint64_t> kept = rowBytes(info.inner, columns / 2);
     if (!kept)
@@ -115,6 +116,8 @@ int64_t sideCount(FormatId id, int64_t rows, int64_t columns) {
     return 1;
   case SideData::Block128:
     return parts(rows, 128) * parts(columns, 128);
+  case SideData::Widths:
+    return mixedSideCount(columns);
   case SideData::Nested:
     return 1 + parts(rows * parts(columns, info.groupColumns), 256);
   }

@@ -27,7 +27,7 @@ struct FormatIds {
 using FormatId = FormatIds::FormatId;
 
 /// Which codec reads and writes a format.
-enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis, Choice, Sparse };
+enum class CodecFamily : uint8_t { Float, Affine, Grid, Ggml, Trellis, Choice, Sparse, Mixed };
 /// What a stored code is: a float, an integer, a float of 8 bits or less (ExMy: x exponent and y
 /// mantissa bits), an index into a table of 16 numbers,
 /// or a state of the trellis code. ir/codecs/Elements.h has the numbers.
@@ -65,6 +65,7 @@ enum class SideData : uint8_t {
   Scale,     ///< [1]: a scale of the tensor
   Block128,  ///< [ceil(rows / 128), ceil(columns / 128)]: scales of square blocks
   Element,   ///< [1]: which element the codes of CodecFamily::Choice are
+  Widths,    ///< mixedSideCount(columns): a scale of the tensor, then widths (codecs/MixedWidths.h)
   Nested     ///< [1 + ceil(blocks / 256)]: an offset, then scales of 256 blocks' scales each
 };
 /// How a format moves its grid: by an integer code, or by a float minimum.
@@ -84,7 +85,7 @@ struct FormatInfo {
   CodecFamily family;
   ElementKind kind;
   uint8_t elementBits;     ///< of one code, without scales
-  uint16_t centiBits;      ///< everything stored for a weight in 1/100 bits, at most; 0: as the
+  uint16_t centiBits;      ///< everything stored of a row in 1/100 bits a weight, at most; 0: as the
                            ///< other fields say
   uint16_t blockColumns;   ///< columns of a stored block; 0: the whole row
   uint16_t blockBytes;     ///< bytes of a block stored contiguously (GGML); 0: rows are planar

@@ -573,6 +573,32 @@ def Int4G128S24Format
     : Sparse24<126, "Int4G128S24", "int4_g128_24", IntElement<4>, Int4G64Format, 128>;
 
 //===----------------------------------------------------------------------===//
+// Mixed widths: groups of 32 columns of 2, 3, 4, 5, 6 or 8 bits inside one tensor, chosen for it,
+// within the bits named (ir/codecs/MixedWidths.h)
+//===----------------------------------------------------------------------===//
+class MixedFormat<int number, string enumerator, string spelling, int centi, int tolerance>
+    : Format<number, enumerator, spelling, IntElement<8>> {
+  let summary = "integers of 2 to 8 bits, a width for 32 columns, E4M3 scales, all in the bits named";
+  let family = "CodecFamily::Mixed";
+  let centiBits = centi;
+  let blockColumns = 32;
+  let groupColumns = 32;
+  let scale = "ScaleType::E4M3";
+  let side = "SideData::Widths";
+  let offset = 128; // codes of 8 bits
+  let toleranceE5 = tolerance;
+}
+defvar MixedFirst = 127;
+defvar MixedCenti = [250, 300, 350, 400, 450, 500, 600];
+defvar MixedNames = ["2_5", "3", "3_5", "4", "4_5", "5", "6"];
+defvar MixedTolerances = [40000, 30000, 22000, 16000, 11000, 8000, 4500];
+foreach i = !range(!size(MixedCenti)) in {
+  defvar label = MixedNames[i];
+  def Mix#label#Format : MixedFormat<!add(MixedFirst, i), "Mix" # label, "mix" # label,
+                                     MixedCenti[i], MixedTolerances[i]>;
+}
+
+//===----------------------------------------------------------------------===//
 // What is generated
 //===----------------------------------------------------------------------===//
 def FormatTable : GenericTable {

@@ -38,7 +38,7 @@ Value packedUnder(Value value) {
 /// Whether codes stand for whole numbers of 8 bits, for halves of them, or (tcq) for sums of four.
 bool hasWholeNumbers(const FormatInfo &weight) {
   // What a choice of elements stands for is known only when it is packed.
-  return weight.family != CodecFamily::Choice &&
+  return weight.family != CodecFamily::Choice && weight.family != CodecFamily::Mixed &&
          (weight.isInteger() || weight.kind == ElementKind::E2M1 ||
           weight.kind == ElementKind::IQ4 || weight.kind == ElementKind::Trellis);
 }
@@ -63,6 +63,12 @@ bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
          weightGroup % rowGroup == 0 || rowGroup % weightGroup == 0;
 }
 
+/// Whether rows below those of `type` begin a panel of 16, so that two tensors need not agree in the
+/// widths of their columns.
+bool fillsPanels(Type type) {
+  return formatInfo(formatOf(type)).family != CodecFamily::Mixed || qp::shapeOf(type)[0] % 16 == 0;
+}
+
 /// Weights that may be stacked: same format, and stored alike.
 bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
   Type left = a.getWeights()[0].getType(), right = b.getWeights()[0].getType();
@@ -75,6 +81,8 @@ bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
                      bool(b.getWeights()[0].getDefiningOp<qp::QuantizeOp>());
   bool sameRest = a.getOutliers() == b.getOutliers();
   bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
+  if (bothPacked && isa<qp::PackedType>(left) && !(fillsPanels(left) && fillsPanels(right)))
+    return false;
   return sameRest && bothPacked && bothRounded && qp::formatNameOf(left) == qp::formatNameOf(right) &&
          method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty();
 }
@@ -171,7 +179,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       while (!list.empty()) {
         SmallVector<qp::FusedLinearOp> alike, rest;
         for (qp::FusedLinearOp op : list)
-          (stackable(list[0], op) ? alike : rest).push_back(op);
+          (op == list[0] || stackable(list[0], op) ? alike : rest).push_back(op);
         if (alike.size() > 1)
           stack(alike);
         list = rest;

@@ -31,7 +31,8 @@ struct Job {
 class Sides {
 public:
   /// Observes all rows, if the format keeps anything.
-  static llvm::Expected<Sides> observe(const WeightView &view, FormatId format);
+  static llvm::Expected<Sides> observe(const WeightView &view, FormatId format,
+                                       const WeightRounding &rounding);
   /// What row `row` of the view needs.
   TensorSide at(int64_t row) const {
     if (values.empty())
@@ -45,7 +46,8 @@ private:
   std::vector<std::vector<float>> values; ///< of each part; empty: nothing is kept
 };
 
-llvm::Expected<Sides> Sides::observe(const WeightView &view, FormatId format) {
+llvm::Expected<Sides> Sides::observe(const WeightView &view, FormatId format,
+                                     const WeightRounding &rounding) {
   Sides sides;
   if (formatInfo(format).side == SideData::None)
     return sides;
@@ -54,7 +56,7 @@ llvm::Expected<Sides> Sides::observe(const WeightView &view, FormatId format) {
   for (size_t part = 0; part < sides.starts.size(); ++part) {
     int64_t first = sides.starts[part];
     int64_t end = part + 1 < sides.starts.size() ? sides.starts[part + 1] : view.rows();
-    SideObserver observer(format, end - first, view.columns());
+    SideObserver observer(format, end - first, view.columns(), rounding.importance);
     for (int64_t r = first; r < end; ++r) {
       if (auto error = view.readRows(r, 1, row.data()))
         return std::move(error);
@@ -290,10 +292,11 @@ private:
     if (job.view.rows() != int64_t(op.getRows()) || job.view.columns() != int64_t(op.getCols()))
       return defectError("weight {}: {} x {} where {} x {} were planned", job.view.text(),
                          job.view.rows(), job.view.columns(), op.getRows(), op.getCols());
-    auto sides = isNative(job) ? Sides() : Sides::observe(job.view, job.format);
+    auto sides = isNative(job) ? Sides() : Sides::observe(job.view, job.format, job.rounding);
     if (!sides)
       return sides.takeError();
-    auto emulated = job.emulate ? Sides::observe(job.view, *job.emulate) : Sides();
+    auto emulated = job.emulate ? Sides::observe(job.view, *job.emulate, job.rounding)
+                                : Sides();
     if (!emulated)
       return emulated.takeError();
     return packPanels(job, *sides, *emulated);

@@ -25,17 +25,6 @@ struct Grid {
   int32_t zero = 0;
 };
 
-/// Rounds |v| < 2^22 to the nearest integer, ties to even, without a library call.
-inline int32_t roundEven(float v) {
-  constexpr float magic = 12582912.0f; // 1.5 * 2^23: the sum has no fraction bits left
-  return std::bit_cast<int32_t>(v + magic) - std::bit_cast<int32_t>(magic);
-}
-
-inline float clampTo(float v, float low, float high) {
-  v = v > low ? v : low;
-  return v < high ? v : high;
-}
-
 /// codes[i] = x[i] / scale + zero, rounded, within [lowest, highest].
 void quantize(const float *x, int64_t n, Grid grid, int32_t lowest, int32_t highest,
               uint8_t *codes) {
@@ -144,13 +133,14 @@ public:
   }
 
   bool storesCodes() const override { return true; }
-  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
+                  TensorSide) const override {
     packBits(codes, columns, info.elementBits, row);
   }
 
   void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const override {
     Places at(info, columns);
-    storeCodes(parts.codes, columns, row);
+    storeCodes(parts.codes, columns, row, {});
     if (info.zero == ZeroPoint::Integer)
       std::memset(row + at.zeros, 0, (at.groups * info.elementBits + 7) / 8);
     for (int64_t g = 0; g < at.groups; ++g)

@@ -50,6 +50,8 @@ struct GridRow {
   std::vector<uint8_t> codes;   ///< [columns]
   std::vector<float> scale;     ///< [groups]
   std::vector<float> min;       ///< [groups] if hasMin, else empty
+  std::vector<uint8_t> bits;    ///< [groups] where groups differ in the bits b of their codes, which
+                                ///< then are the 2^b about the code of 0; else empty
   llvm::ArrayRef<float> values; ///< elementValues of the format
   int64_t group = 0;            ///< columns of a group; the last may be short
   bool hasMin = false;
@@ -101,7 +103,8 @@ public:
   virtual bool storesCodes() const { return false; }
   /// Replaces the codes [columns], each below 2^elementBits, of a stored row and keeps its scales
   /// and zero points. Only if storesCodes().
-  virtual void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const;
+  virtual void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
+                          TensorSide tensor = {}) const;
   /// Puts a row together from `parts`. Only for CodecFamily::Affine and Grid.
   virtual void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const;
 
@@ -123,10 +126,14 @@ const Codec &codecFor(FormatId id);
 ///   Block128   amax of the square block / largestElement; 0 when every value was 0
 ///   Element    the one of the formats that CodecFamily::Choice chooses from (choiceOf), by its
 ///              number, whose rule Mse has the least sum of squared errors over the tensor
+///   Widths     the tensor's scale; then the widths of least error, weighed by `importance`, which
+///              a sample of the rows tells
 ///   Nested     offset: mean of the blocks' amax; then the largest |amax - offset| of 256 blocks
 class SideObserver {
 public:
-  SideObserver(FormatId id, int64_t rows, int64_t columns);
+  /// `importance`: weights [columns] >= 0 of squared errors; empty: all 1. Not owned.
+  SideObserver(FormatId id, int64_t rows, int64_t columns,
+               llvm::ArrayRef<float> importance = {});
   /// Whether the format keeps anything beside its rows; else there is nothing to observe.
   bool isNeeded() const { return !blocks.empty() || !errors.empty(); }
   /// Takes notice of row `row`, x[columns]; fails (input) on NaN and infinity, naming `subject`
@@ -136,10 +143,14 @@ public:
   std::vector<float> values() const;
 
 private:
+  void addWidthErrors(const float *x);
+
   FormatId id;
   int64_t columns;
+  llvm::ArrayRef<float> importance;
+  int64_t stride = 1;         ///< of the rows that errors are measured on
   std::vector<float> blocks;  ///< amax of each part of the tensor that has one
-  std::vector<double> errors; ///< of each choice, for SideData::Element
+  std::vector<double> errors; ///< of each choice: of SideData::Element; Widths: of each group
 };
 
 /// The scale of the tensor under rule Max is amax / scaleDivisor (SideData::Scale): what the

@@ -8,6 +8,7 @@
 #define QPLAN_IR_CODECS_CODECS_H
 
 #include "ir/codecs/Codec.h"
+#include <bit>
 #include <memory>
 
 namespace qplan {
@@ -25,6 +26,7 @@ std::unique_ptr<Codec> makeGgmlSuperblockCodec(const FormatInfo &info); ///< blo
 std::unique_ptr<Codec> makeTrellisCodec(const FormatInfo &info);
 std::unique_ptr<Codec> makeGgmlTableCodec(const FormatInfo &info);      ///< iq4_nl and iq4_xs
 std::unique_ptr<Codec> makeChoiceCodec(const FormatInfo &info);
+std::unique_ptr<Codec> makeMixedCodec(const FormatInfo &info);
 
 /// The formats that llm_fp4 chooses from, by the number that SideData::Element holds.
 llvm::ArrayRef<FormatId> choiceOf();
@@ -33,6 +35,18 @@ llvm::ArrayRef<FormatId> choiceOf();
 /// `importance` [256] (null: its quantizer without). False when the scales do not fit f16.
 bool encodeKQuant(const FormatInfo &info, const float *x, const float *importance,
                   uint8_t *block);
+
+/// Rounds |v| < 2^22 to the nearest integer, ties to even, without a library call.
+inline int32_t roundEven(float v) {
+  constexpr float magic = 12582912.0f; // 1.5 * 2^23: the sum has no fraction bits left
+  return std::bit_cast<int32_t>(v + magic) - std::bit_cast<int32_t>(magic);
+}
+
+/// v, or the end of [low, high] that it is beyond.
+inline float clampTo(float v, float low, float high) {
+  v = v > low ? v : low;
+  return v < high ? v : high;
+}
 
 /// Writes x[n] = scale * (codes - offset), or scale * codes + min when hasMin.
 void expandCodes(const uint8_t *codes, int64_t n, float scale, float min, int32_t offset,

@@ -93,7 +93,8 @@ public:
   }
 
   bool storesCodes() const override { return true; }
-  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
+                  TensorSide) const override {
     for (int64_t b = 0; b < columns; b += info.blockColumns, row += info.blockBytes)
       packCodes(codes + b, row);
   }

@@ -86,12 +86,13 @@ public:
   }
 
   bool storesCodes() const override { return true; }
-  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
+                  TensorSide) const override {
     packBits(codes, columns, info.elementBits, row);
   }
 
   void storeRow(const RowParts &parts, int64_t columns, uint8_t *row) const override {
-    storeCodes(parts.codes, columns, row);
+    storeCodes(parts.codes, columns, row, {});
     const Places at(info, columns);
     for (int64_t g = 0; g < at.groups && info.scale != ScaleType::None; ++g)
       storeScale(row, at, g, ofNumber(parts.scales[g]));

@@ -78,7 +78,8 @@ public:
 
   bool storesCodes() const override { return inner->storesCodes(); }
   /// Codes that mean 0 are left out; more than two others in a quad are a defect: the last go.
-  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row) const override {
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
+                  TensorSide tensor) const override {
     std::vector<uint8_t> kept(columns / 2);
     uint8_t *positions = row + inner->bytesPerRow(columns / 2);
     std::memset(positions, 0, (columns / 4 + 1) / 2);
@@ -95,7 +96,7 @@ public:
       kept[quad * 2] = codes[quad * 4 + first];
       kept[quad * 2 + 1] = codes[quad * 4 + second];
     }
-    inner->storeCodes(kept.data(), columns / 2, row);
+    inner->storeCodes(kept.data(), columns / 2, row, tensor);
   }
 
 protected:

@@ -96,7 +96,7 @@ llvm::Expected<EvalRows> Evaluator::rounded(Operation *op, const Rows &rows, For
   if (scale) {
     side = {float(*scale)};
   } else if (info.side != SideData::None && isWeight) {
-    SideObserver observer(format, rows.rows, rows.columns);
+    SideObserver observer(format, rows.rows, rows.columns, rounding.importance);
     for (int64_t r = 0; r < rows.rows; ++r)
       if (auto error = observer.observe(r, rows.row(r), fmt::format("{}, row {}", subject, r)))
         return std::move(error);

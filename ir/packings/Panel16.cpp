@@ -9,6 +9,8 @@
 #include "ir/packings/Panel16.h"
 #include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
+#include "ir/packings/CodePlanes.h"
+#include "ir/packings/MixedPanel.h"
 #include "ir/packings/TrellisPanel.h"
 #include <algorithm>
 #include <cmath>
@@ -56,7 +58,8 @@ std::optional<int64_t> superScaleAt(FormatId id) {
 
 PackedScale packedScaleOf(const FormatInfo &info) {
   if (info.family == CodecFamily::Float || info.family == CodecFamily::Trellis ||
-      info.family == CodecFamily::Choice || info.elementBits > 8)
+      info.family == CodecFamily::Choice || info.family == CodecFamily::Mixed ||
+      info.elementBits > 8)
     return PackedScale::None;
   if (superScaleAt(info.id))
     return PackedScale::Super;
@@ -149,36 +152,6 @@ private:
   uint8_t *panel;
 };
 
-/// Calls visit(width, first, offset) for each plane of codes of `bits` bits: it holds bits
-/// [first, first + width) of a code and lies `offset` bytes into a step.
-template <typename Visit>
-void forEachPlane(int bits, int64_t stepColumns, Visit visit) {
-  int first = 0;
-  int64_t offset = 0;
-  for (int width : {8, 4, 2, 1})
-    if (bits & width) {
-      visit(width, first, offset);
-      first += width;
-      offset += stepColumns * width * panelRows / 8;
-    }
-}
-
-/// Writes row r of a step of codes, one byte each in `codes`.
-void packStep(const PanelLayout &layout, const uint8_t *codes, int64_t r, uint8_t *step) {
-  const int64_t columns = layout.stepColumns();
-  forEachPlane(layout.codeBits(), columns, [&](int width, int first, int64_t offset) {
-    const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
-    const int quads = 8 / width; // groups of four columns in a vector
-    for (int64_t v = 0; v < columns / (4 * quads); ++v) {
-      uint32_t word = 0;
-      for (int q = 0; q < quads; ++q)
-        word |= (loadUnaligned<uint32_t>(codes + (v * quads + q) * 4) >> first & mask)
-                << (q * width);
-      storeUnaligned(step + offset + v * 64 + r * 4, word);
-    }
-  });
-}
-
 /// Writes row r of 16-bit floats of a step.
 void packStep(const PanelLayout &layout, const uint16_t *values, int64_t r, uint8_t *step) {
   const int64_t width = layout.stepColumns();
@@ -213,17 +186,6 @@ void packSparse(const PanelLayout &layout, const T *x, T zero, int64_t r, uint8_
   }
 }
 
-/// The code of (row r, column i) of a step.
-int codeAt(const PanelLayout &layout, const uint8_t *step, int64_t r, int64_t i) {
-  int code = 0;
-  forEachPlane(layout.codeBits(), layout.stepColumns(), [&](int bits, int first, int64_t offset) {
-    const int64_t columns = 32 / bits; // of a vector
-    const uint8_t byte = step[offset + i / columns * 64 + 4 * r + i % 4];
-    code |= (byte >> (i % columns / 4 * bits) & ((1 << bits) - 1)) << first;
-  });
-  return code;
-}
-
 /// The code of 0, or code 0 of tables without a 0.
 uint8_t zeroCode(llvm::ArrayRef<float> values) {
   const auto *found = std::find(values.begin(), values.end(), 0.0f);
@@ -246,13 +208,10 @@ void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *cons
     }
     row.codes.resize(layout.numSteps() * layout.stepColumns(), zero);
     uint8_t *step = out + layout.scaleBytes();
-    if (layout.sparse) {
+    if (layout.sparse)
       packSparse(layout, row.codes.data(), zero, r, step);
-      continue;
-    }
-    for (int64_t t = 0; t < layout.numSteps(); ++t)
-      packStep(layout, row.codes.data() + t * layout.stepColumns(), r,
-               step + t * layout.stepBytes());
+    else
+      packCodes(layout, row.codes.data(), r, step);
   }
 }
 
@@ -367,7 +326,7 @@ PackedElement packedElementOf(FormatId id) {
   case ElementKind::BF16:
     return PackedElement::BF16;
   case ElementKind::Int:
-    return packedInteger(info);
+    return info.family == CodecFamily::Mixed ? PackedElement::Mixed : packedInteger(info);
   case ElementKind::E4M3:
     return PackedElement::E4M3;
   case ElementKind::E5M2:
@@ -404,6 +363,7 @@ int PanelLayout::codeBits() const {
   case PackedElement::F16:
   case PackedElement::BF16:
   case PackedElement::Trellis: // a column is no whole number of bits
+  case PackedElement::Mixed:
     return 0;
   case PackedElement::U2:
     return 2;
@@ -465,6 +425,8 @@ int64_t PanelLayout::scaleBytes() const {
 int64_t PanelLayout::panelBytes() const {
   if (element == PackedElement::Trellis)
     return trellisPanelBytes(columns, offset);
+  if (element == PackedElement::Mixed)
+    return mixedPanelBytes(columns, offset);
   return scaleBytes() + roundUp64(numSteps() * stepBytes());
 }
 
@@ -492,6 +454,8 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
   std::memset(out, 0, layout.panelBytes());
   if (layout.element == PackedElement::Trellis)
     packTrellis(layout, rows, out);
+  else if (layout.element == PackedElement::Mixed)
+    packMixed(layout, id, rows, out, sides);
   else if (layout.codeBits())
     packGrid(layout, codecFor(id), rows, out, sides);
   else if (formatInfo(id).family == CodecFamily::Choice)
@@ -507,6 +471,8 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
 void unpackPanel(const PanelLayout &layout, const uint8_t *panel, float *x) {
   if (layout.element == PackedElement::Trellis)
     return unpackTrellis(layout, panel, x);
+  if (layout.element == PackedElement::Mixed)
+    return unpackMixed(layout, panel, x);
   const uint8_t *codes = panel + layout.scaleBytes();
   for (int64_t r = 0; r < panelRows; ++r)
     for (int64_t c = 0; c < layout.columns; ++c) {

@@ -27,6 +27,7 @@
 //                 for column 32t+c: whether it has a code. The others are 0. Integer
 //                 codes are stored xor `offset`, so that 0 is stored as 0
 //   Trellis       32 bits of each row's string a step, scales among them (TrellisPanel.h)
+//   Mixed         groups of 32 columns, each in the steps of its width (MixedPanel.h)
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_IR_PACKINGS_PANEL16_H
@@ -61,7 +62,8 @@ enum class PackedElement : uint8_t {
   Trellis = 20,
   MX8 = 21, ///< U8 with offset 128 that counts 1/64
   E1M2 = 22,
-  E3M0 = 23
+  E3M0 = 23,
+  Mixed = 24 ///< groups of 32 columns of U2 to U6 and U8
 };
 
 /// How scales and minima lie in a panel. The numbers equal enum qk_scale of the kernels.
@@ -86,7 +88,7 @@ struct PanelLayout {
   int64_t group = 0;                          ///< columns of a scale; K: one for each row
   PackedScale scale = PackedScale::None;      ///< kernel parameter `scale`
   bool hasMin = false;                        ///< value = scale * code + min
-  int32_t offset = 0; ///< integers: else value = scale * (code - offset); Trellis: centiBits
+  int32_t offset = 0; ///< integers: else value = scale * (code - offset); Trellis, Mixed: centiBits
   llvm::ArrayRef<float> values; ///< what codes stand for; empty of F32, F16 and BF16
 
   static constexpr int64_t panelRows = 16;
@@ -116,7 +118,7 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns);
 
 /// Packs 16 rows stored in `id` (null: a padding row of zeros) to out[layout.panelBytes()].
 /// `sides` [16] says what each row needs of its tensor; empty where the format keeps nothing
-/// beside the rows.
+/// beside the rows. Rows of mixed widths must have those of the first.
 void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows[16], uint8_t *out,
                llvm::ArrayRef<TensorSide> sides = {});
 

@@ -36,12 +36,12 @@ struct Grids {
 };
 
 /// Rounds one column of the tile as the encoder does: codes, and what was lost.
-QPLAN_VECTOR_CLONES void roundColumn(const float *weight, const Grids &grids, float highest,
-                                 uint8_t *codes, float *lost) {
+QPLAN_VECTOR_CLONES void roundColumn(const float *weight, const Grids &grids, float lowest,
+                                 float highest, uint8_t *codes, float *lost) {
   constexpr float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to even
   for (int64_t r = 0; r < tileRows; ++r) {
     const float scale = grids.scale[r], zero = grids.zero[r];
-    const float low = -zero, high = highest - zero;
+    const float low = lowest - zero, high = highest - zero;
     float v = weight[r] / (scale == 0 ? 1.0f : scale);
     v = v > low ? v : low;
     v = v < high ? v : high;
@@ -129,7 +129,7 @@ private:
     if (codec.hasGrid()) {
       for (int64_t step = 0; step < columns; ++step)
         rowCodes[factor.columnAt(step)] = codes[step * tileRows + r];
-      codec.storeCodes(rowCodes.data(), columns, out);
+      codec.storeCodes(rowCodes.data(), columns, out, {side, first + r});
       return llvm::Error::success();
     }
     // Numbers of the format are encoded as they are.
@@ -165,18 +165,25 @@ private:
     }
   }
 
+  /// Rounds one column of group `g`.
+  void roundToGrid(size_t g, const float *column, uint8_t *to, float *left) {
+    const FormatInfo &info = codec.format();
+    if (!info.isInteger())
+      return roundElements(info, column, grids[g], to, left);
+    const int levels = 1 << (grid.bits.empty() ? info.elementBits : grid.bits[g]);
+    const int lowest = grid.bits.empty() ? 0 : info.offset - levels / 2;
+    roundColumn(column, grids[g], float(lowest), float(lowest + levels - 1), to, left);
+  }
+
   /// Rounds step j, whose errors so far are taken off.
   void roundStep(int64_t j, float *left) {
     float *column = &steps[j * tileRows];
     uint8_t *to = &codes[j * tileRows];
     const FormatInfo &info = codec.format();
-    const float highest = float((1 << std::min<int>(info.elementBits, 8)) - 1);
     if (!codec.hasGrid())
       roundFloats(info.inner, column, rounded, left);
-    else if (const Grids &own = grids[size_t(factor.columnAt(j) / grid.group)]; info.isInteger())
-      roundColumn(column, own, highest, to, left);
     else
-      roundElements(info, column, own, to, left);
+      roundToGrid(size_t(factor.columnAt(j) / grid.group), column, to, left);
     if (info.family != CodecFamily::Sparse)
       return;
     for (int64_t r = 0; r < tileRows; ++r) {
@@ -233,12 +240,17 @@ private:
 } // namespace
 
 /// The numbers beside the rows, from a pass over the unchanged weights; empty: there are none.
+/// What they choose is weighed as the feeding forward will.
 static llvm::Expected<std::vector<float>> observeSide(FormatId format, int64_t rows,
-                                                      int64_t columns, GptqRows read,
+                                                      const GptqFactor &factor, GptqRows read,
                                                       llvm::StringRef subject) {
   if (formatInfo(format).side == SideData::None)
     return std::vector<float>();
-  SideObserver observer(format, rows, columns);
+  const int64_t columns = factor.columns();
+  std::vector<float> importance(static_cast<size_t>(columns));
+  for (int64_t step = 0; step < columns; ++step)
+    importance[factor.columnAt(step)] = factor.errorWeights()[step];
+  SideObserver observer(format, rows, columns, importance);
   std::vector<float> values(size_t(tileRows * columns));
   for (int64_t first = 0; first < rows; first += tileRows) {
     const int64_t count = std::min(tileRows, rows - first);
@@ -275,7 +287,7 @@ llvm::Expected<std::vector<uint8_t>> qplan::roundGptq(const GptqFactor &factor, 
     return size.takeError();
   std::vector<uint8_t> out(static_cast<size_t>(*size));
   const uint64_t rowSize = codecFor(format).bytesPerRow(factor.columns());
-  auto side = observeSide(format, rows, factor.columns(), read, subject);
+  auto side = observeSide(format, rows, factor, read, subject);
   if (!side)
     return side.takeError();
   if (!side->empty())

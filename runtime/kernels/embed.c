@@ -4,7 +4,7 @@
  * so one row is a 16th of each step of its panel: whole steps are decoded and one
  * lane is kept. That reads 16 times the bytes, of one row a token.
  *===----------------------------------------------------------------------===*/
-#include "panel.h"
+#include "mixed.h"
 
 QK_KERNEL(embed) {
   QkPanels w =
@@ -21,6 +21,19 @@ QK_KERNEL(embed) {
       v16f scale = qkTrellisScale(panel);
       for (int64_t k = 0; k < w.K; ++k)
         out[k] = (vtofloat(qkTrellisColumn(&t, panel, k)) * scale)[token % 16] * multiplier;
+      continue;
+    }
+    if (w.element == QK_MIXED) {
+      float block[QkMixedColumns * 16] __attribute__((aligned(64)));
+      const uint8_t *codes = panel + w.codesAt;
+      for (int64_t k = 0; k < w.K; k += QkMixedColumns) {
+        int64_t group = k / QkMixedColumns, width = qkMixedWidth(panel, group);
+        v16f scale = qkMixedScale(&w, panel, group, width);
+        QK_MIXED_SWITCH(width, qkMixedDecode(&w, ELEMENT, codes, scale, block, 16))
+        codes += qkMixedBytes(width);
+        for (int64_t j = 0; j < QkMixedColumns; ++j)
+          out[k + j] = block[j * 16 + token % 16] * multiplier;
+      }
       continue;
     }
     for (int64_t k = 0; k < w.K; k += w.chunkColumns) {

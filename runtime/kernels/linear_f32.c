@@ -8,7 +8,7 @@
  * a block of rows, a register tile at a time; the sums of a block of rows wait in L1 while
  * the columns pass. Decoding then costs a few percent.
  *===----------------------------------------------------------------------===*/
-#include "panel.h"
+#include "mixed.h"
 
 enum {
   DirectRows = 8, /* from so many rows on, weights are decoded to L1 first */
@@ -118,10 +118,45 @@ QK_INLINE void trellisTile(const QkPanels *w, const uint8_t *const panels[2], co
   }
 }
 
+/* The sum of one group of mixed widths before its scale. */
+QK_INLINE void mixedGroup(const QkPanels *w, int64_t element, const uint8_t *const codes[2],
+                          const float *const *x, int64_t k, int tile, int np,
+                          v16f sum[DirectTile][2][8]) {
+  QkPanels group = qkMixedGroup(w, element);
+  const float *rows[DirectTile];
+  v16f one[2] = {(v16f)1.0f, (v16f)1.0f};
+  QK_UNROLL for (int t = 0; t < tile; ++t) rows[t] = x[t] + k;
+  directGroup(&group, codes, 0, QkMixedColumns, rows, tile, np, qkTable(&group), one, one, sum);
+}
+
+/* The same for rows of mixed widths, which two panels of a pair need not share. */
+QK_INLINE void mixedTile(const QkPanels *w, const uint8_t *panel, const float *const *x, int tile,
+                         int p, v16f total[DirectTile][2]) {
+  const uint8_t *codes[2] = {panel + w->codesAt, 0};
+  QK_NOUNROLL for (int64_t g = 0; g < w->K / QkMixedColumns; ++g) {
+    int64_t width = qkMixedWidth(panel, g);
+    v16f scale = qkMixedScale(w, panel, g, width), sum[DirectTile][2][8];
+    QK_UNROLL for (int t = 0; t < tile; ++t) QK_UNROLL for (int c = 0; c < chainsOf(tile); ++c)
+        sum[t][0][c] = (v16f)0.0f;
+    QK_MIXED_SWITCH(width, mixedGroup(w, ELEMENT, codes, x, g * QkMixedColumns, tile, 1, sum))
+    codes[0] += qkMixedBytes(width);
+    QK_UNROLL for (int t = 0; t < tile; ++t) {
+      QK_UNROLL for (int half = chainsOf(tile) / 2; half > 0; half /= 2)
+          QK_UNROLL for (int c = 0; c < half; ++c) sum[t][0][c] += sum[t][0][c + half];
+      total[t][p] = vfma(sum[t][0][0], scale, total[t][p]);
+    }
+  }
+}
+
 QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], const float *const *x,
                           int tile, int np, v16f total[DirectTile][2]) {
   if (w->element == QK_TRELLIS) {
     trellisTile(w, panels, x, tile, np, total);
+    return;
+  }
+  if (w->element == QK_MIXED) {
+    QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
+    QK_NOUNROLL for (int p = 0; p < np; ++p) mixedTile(w, panels[p], x, tile, p, total);
     return;
   }
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
@@ -183,6 +218,18 @@ QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], in
       QK_NOUNROLL for (int64_t k = begin; k < end; ++k)
           vstore(block + ((k - begin) * 2 + p) * 16,
                  vtofloat(qkTrellisColumn(&trellis, panels[p], k)) * scale);
+      continue;
+    }
+    if (w->element == QK_MIXED) {
+      const uint8_t *codes =
+          panels[p] + qkMixedCodesAt(w, panels[p], begin / QkMixedColumns);
+      QK_NOUNROLL for (int64_t k = begin; k < end; k += QkMixedColumns) {
+        int64_t group = k / QkMixedColumns, width = qkMixedWidth(panels[p], group);
+        v16f scale = qkMixedScale(w, panels[p], group, width);
+        float *to = block + ((k - begin) * 2 + p) * 16;
+        QK_MIXED_SWITCH(width, qkMixedDecode(w, ELEMENT, codes, scale, to, 32))
+        codes += qkMixedBytes(width);
+      }
       continue;
     }
     QK_NOUNROLL for (int64_t k = begin; k < end;) {

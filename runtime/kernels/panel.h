@@ -36,6 +36,7 @@ QK_INLINE int64_t qkBitsOf(int64_t element) {
   case QK_F16:
   case QK_BF16:
   case QK_TRELLIS:
+  case QK_MIXED:
     return 0;
   case QK_U2:
     return 2;
@@ -103,6 +104,12 @@ QK_INLINE QkPanels qkPanels(int64_t N, int64_t K, int64_t element, int64_t group
   p.panelBytes = p.codesAt + qkAlign64(qkCeilDiv(K, p.stepColumns) * p.stepBytes);
   if (element == QK_TRELLIS)
     p.panelBytes = qkTrellisPanelBytes(K, offset);
+  if (element == QK_MIXED) {
+    int64_t groups = K / 32;
+    p.scalesAt = qkAlign64(64 + groups);
+    p.codesAt = p.scalesAt + qkAlign64(groups * 16);
+    p.panelBytes = p.codesAt + (K * offset / 800 - groups) / 4 * 64;
+  }
   p.panels = qkCeilDiv(N, 16);
   return p;
 }

@@ -113,3 +113,22 @@ func.func @packs(%x: tensor<?x64xf32>, %g: tensor<64xf32>) -> tensor<?x64xf32> {
   %y = qp.linear %md, %d {site = "down"} : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }
+
+// -----
+
+// Tensors of mixed widths lie below each other where the first ends with a panel of 16 rows.
+// CHECK-LABEL: func.func @mixed_widths(
+func.func @mixed_widths(%x: tensor<?x64xf32>) {
+  // CHECK: qp.fused_linear %{{[^:]+}} : tensor<?x64xf32>, [!qp.packed<32x64, mix4_5>, !qp.packed<16x64, mix4_5>]
+  // CHECK: qp.fused_linear %{{[^:]+}} : tensor<?x64xf32>, [!qp.packed<24x64, mix4_5>] -> tensor<?x24xf32>
+  %a = qp.weight "a" : !qp.packed<32x64, mix4_5>
+  %ad = qp.dequantize %a : !qp.packed<32x64, mix4_5> -> tensor<32x64xf32>
+  %0 = qp.linear %x, %ad {site = "q"} : tensor<?x64xf32>, tensor<32x64xf32> -> tensor<?x32xf32>
+  %b = qp.weight "b" : !qp.packed<24x64, mix4_5>
+  %bd = qp.dequantize %b : !qp.packed<24x64, mix4_5> -> tensor<24x64xf32>
+  %1 = qp.linear %x, %bd {site = "k"} : tensor<?x64xf32>, tensor<24x64xf32> -> tensor<?x24xf32>
+  %c = qp.weight "c" : !qp.packed<16x64, mix4_5>
+  %cd = qp.dequantize %c : !qp.packed<16x64, mix4_5> -> tensor<16x64xf32>
+  %2 = qp.linear %x, %cd {site = "v"} : tensor<?x64xf32>, tensor<16x64xf32> -> tensor<?x16xf32>
+  return
+}

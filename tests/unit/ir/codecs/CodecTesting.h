@@ -55,7 +55,7 @@ inline std::vector<float> normalValues(int64_t n, uint32_t seed, float scale = 1
 
 /// Columns that `info` takes, near `wanted`.
 inline int64_t columnsFor(const FormatInfo &info, int64_t wanted) {
-  if (info.centiBits)
+  if (info.centiBits && info.blockColumns == 0)
     return std::max<int64_t>(wanted, 32);
   if (info.shortBlock || info.blockColumns <= 1)
     return wanted;

@@ -94,7 +94,9 @@ struct Problem {
 
   std::vector<float> decoded(FormatId format, const std::vector<uint8_t> &bytes) const {
     const Codec &codec = codecFor(format);
-    const std::vector<float> side = sideOf(format);
+    std::vector<float> side(size_t(sideCount(format, rows, columns)));
+    if (!side.empty())
+      std::memcpy(side.data(), bytes.data() + bytes.size() - 4 * side.size(), 4 * side.size());
     std::vector<float> values(size_t(rows * columns));
     for (int64_t r = 0; r < rows; ++r)
       codec.decodeRow(bytes.data() + r * codec.bytesPerRow(columns), columns, &values[r * columns],
@@ -312,6 +314,23 @@ TEST(Gptq, IsRoundingToNearestForInputsThatAreIndependent) {
       GptqOptions options{0.01, true, mse};
       EXPECT_EQ(problem.solve(named(name), options), problem.nearest(named(name), options)) << name;
     }
+}
+
+TEST(Gptq, RoundsGroupsOfDifferentWidths) {
+  Problem problem(70, 160, 400, 7);
+  GptqOptions options;
+  auto objectiveOf = [&](const char *name) {
+    return problem.objective(problem.decoded(named(name), problem.solve(named(name), options)));
+  };
+  for (const char *name : {"mix3", "mix4_5", "mix6"}) {
+    FormatId format = named(name);
+    EXPECT_LT(objectiveOf(name),
+              0.7 * problem.objective(problem.decoded(format, problem.nearest(format, options))))
+        << name;
+    EXPECT_EQ(problem.solve(format, options), problem.solve(format, options, 3))
+        << name << ": threads matter";
+  }
+  EXPECT_LT(objectiveOf("mix4_5"), 0.85 * objectiveOf("int4_g32"));
 }
 
 TEST(Gptq, SearchesTcqRowsForTheSameObjective) {

@@ -235,12 +235,63 @@ void Matrix::fillTrellis(Random &random) {
   }
 }
 
+void Matrix::fillMixed(Random &random) {
+  const int64_t groups = K / 32, sum = (K * offset / 800 - groups) / 4;
+  const int64_t scalesAt = align64(64 + groups), codesAt = scalesAt + align64(groups * 16);
+  const int64_t panelBytes = codesAt + sum * 64, panels = (N + 15) / 16;
+  const int64_t elements[] = {0, 0, QK_U2, QK_U3, QK_U4, QK_U5, QK_U6, QK_U7, QK_U8};
+  packed = Memory(static_cast<size_t>(panels * panelBytes));
+  for (int64_t p = 0; p < panels; ++p) {
+    uint8_t *panel = packed.data() + p * panelBytes;
+    // Equal widths, of which pairs of groups then exchange bits; another way in each panel.
+    std::vector<int64_t> widths(static_cast<size_t>(groups), sum / groups);
+    for (int64_t g = 0; g < sum % groups; ++g)
+      ++widths[static_cast<size_t>(g)];
+    auto isWidth = [](int64_t w) { return w >= 2 && w <= 8 && w != 7; };
+    for (int64_t swaps = 0; swaps < 20 * groups; ++swaps) {
+      int64_t &a = widths[static_cast<size_t>(random.below(groups))];
+      int64_t &b = widths[static_cast<size_t>(random.below(groups))];
+      int64_t bits = 1 + random.below(3);
+      if (&a != &b && isWidth(a + bits) && isWidth(b - bits)) {
+        a += bits;
+        b -= bits;
+      }
+    }
+    int64_t at = codesAt;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t width = widths[static_cast<size_t>(g)];
+      panel[64 + g] = static_cast<uint8_t>(width);
+      const CodedElement &how = codedElements.at(elements[width]);
+      for (int64_t r = 0; r < 16 && p * 16 + r < N; ++r) {
+        float ofRow = 0.001f * static_cast<float>(r + 1);
+        std::memcpy(panel + r * 4, &ofRow, 4);
+        auto byte = static_cast<uint8_t>((random.below(2) << 7) | (0x20 + random.below(40)));
+        panel[scalesAt + g * 16 + r] = byte;
+        double step = std::ldexp(static_cast<double>(e4m3ToFloat(byte)) * ofRow,
+                                 static_cast<int>(1 - width));
+        for (int64_t k = 0; k < 32; ++k) {
+          auto code = static_cast<int>(random.below(int64_t(1) << width));
+          putPlanes(panel + at + k / how.stepColumns * how.stepColumns * width * 2, r,
+                    k % how.stepColumns, code, how);
+          values[static_cast<size_t>((p * 16 + r) * K + g * 32 + k)] =
+              step * (code - (1 << (width - 1)));
+        }
+      }
+      at += width * 64;
+    }
+  }
+}
+
 Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t group, int64_t scale,
                int64_t hasMin, int64_t offset)
     : N(N), K(K), element(element), group(group), scale(scale), hasMin(hasMin), offset(offset),
       values(static_cast<size_t>(N * K)) {
   if (element == QK_TRELLIS) {
     fillTrellis(random);
+    return;
+  }
+  if (element == QK_MIXED) {
+    fillMixed(random);
     return;
   }
   const int64_t floatColumns[] = {1, 1, 2}, floatBytes[] = {64, 32, 64};

@@ -127,6 +127,7 @@ struct Matrix {
 
 private:
   void fillTrellis(Random &random);
+  void fillMixed(Random &random);
 };
 
 /// |a - b| <= limit for every element, with the place of the first failure.

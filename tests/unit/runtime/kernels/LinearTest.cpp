@@ -317,7 +317,10 @@ KERNEL_TEST(LinearF32, MatchesTheSumInDouble) {
                         {33, 220, QK_SPARSE24 + QK_U4, 128, QK_SCALE_F16, 0, 8, 0},
                         {40, 236, QK_SPARSE24 + QK_E4M3, 236, QK_SCALE_F32, 0, 0, 0},
                         {17, 99, QK_TRELLIS, 99, QK_SCALE_NONE, 0, 240, 0},
-                        {33, 260, QK_TRELLIS, 260, QK_SCALE_NONE, 0, 600, 0}};
+                        {33, 260, QK_TRELLIS, 260, QK_SCALE_NONE, 0, 600, 0},
+                        {50, 576, QK_MIXED, 32, QK_SCALE_NONE, 0, 450, 0},
+                        {33, 192, QK_MIXED, 32, QK_SCALE_NONE, 0, 300, 0},
+                        {17, 32, QK_MIXED, 32, QK_SCALE_NONE, 0, 500, 0}};
   uint64_t seed = 1;
   for (const Case &c : cases)
     for (int64_t T : {1, 2, 3, 5, 7, 8, 13, 20, 110})

@@ -189,9 +189,12 @@ KERNEL_TEST(SelectRows, CopiesTheWantedRows) {
 KERNEL_TEST(Embed, DequantizesRowsOfEveryElement) {
   Random random(7);
   std::vector<int32_t> tokens = {0, 15, 16, 49, 33};
-  for (int64_t element = QK_F32; element <= QK_E3M0; ++element)
+  for (int64_t element = QK_F32; element <= QK_MIXED; ++element)
     for (int64_t K : {64, 99}) {
-      bool coded = element >= QK_U4 && element != QK_E4M3 && element != QK_TRELLIS;
+      if (element == QK_MIXED)
+        K = K / 32 * 32;
+      bool coded = element >= QK_U4 && element != QK_E4M3 && element != QK_TRELLIS &&
+                   element != QK_MIXED;
       Matrix w(random, 50, K, element, coded ? 16 : K,
                !coded            ? QK_SCALE_NONE
                : element > QK_U7 ? QK_SCALE_E8M0
@@ -200,6 +203,7 @@ KERNEL_TEST(Embed, DequantizesRowsOfEveryElement) {
                element == QK_U4        ? 8
                : element == QK_MX8     ? 128
                : element == QK_TRELLIS ? 344
+               : element == QK_MIXED   ? 450
                                        : 0);
       Memory out(tokens.size() * at(K) * 4);
       Launch launch("embed", 5);

@@ -534,7 +534,10 @@ class RowFp4<int number, string enumerator, string spelling, Element element>
   let toleranceE5 = 30000;
 }
 def Fp4E1M2Format : RowFp4<117, "Fp4E1M2", "fp4_e1m2", ElementE1M2>;
-def Fp4E2M1Format : RowFp4<118, "Fp4E2M1", "fp4_e2m1", ElementE2M1>;
+def Fp4E2M1Format : RowFp4<118, "Fp4E2M1", "fp4_e2m1", ElementE2M1> {
+  let summary = "E2M1 floats, one f32 scale per output channel, or per token of activations";
+  let isActivation = 1;
+}
 def Fp4E3M0Format : RowFp4<119, "Fp4E3M0", "fp4_e3m0", ElementE3M0>;
 def LlmFp4Format : RowFp4<120, "LlmFp4", "llm_fp4", ElementE2M1> {
   let summary = "LLM-FP4: rows as fp4_e1m2, fp4_e2m1 or fp4_e3m0, whichever errs least on the tensor";

@@ -15,6 +15,7 @@ std::unique_ptr<MomentMethod> makeSparseGptMethod();
 /// AWQ: with factors, or ranges alone.
 std::unique_ptr<MomentMethod> makeAwqMethod(bool scales);
 std::unique_ptr<MomentMethod> makeSmoothMethod();
+std::unique_ptr<MomentMethod> makePreshiftMethod();
 
 /// Chooses ranges of groups by the error of the outputs: what `awq_clip` and `awq{clip=1}` store.
 std::unique_ptr<MomentRounder> makeClipRounder(const InputMoments &moments, unsigned threads);

@@ -32,6 +32,7 @@ const MomentMethod *qplan::momentMethod(const Treatment &treatment) {
     made.push_back({Method::Awq, makeAwqMethod(/*scales=*/true)});
     made.push_back({Method::AwqClip, makeAwqMethod(/*scales=*/false)});
     made.push_back({Method::SmoothQuant, makeSmoothMethod()});
+    made.push_back({Method::Preshift, makePreshiftMethod()});
     return made;
   }();
   for (const Row &row : rows)

@@ -56,6 +56,7 @@ const std::vector<MethodRow> &methods() {
       {Method::Awq, "awq", {{"clip", 0, 0, 1, true}}},
       {Method::AwqClip, "awq_clip", {}},
       {Method::LlmInt8, "llm_int8", {{"threshold", 6.0, 1e-3, 1e6}}},
+      {Method::Preshift, "preshift", {}},
   };
   return rows;
 }
@@ -79,6 +80,7 @@ constexpr ActivationRow activations[] = {
     {"mxfp4", "mxfp4"},
     {"mxint8", "mxint8"},
     {"nvfp4", "nvfp4"},
+    {"fp4", "fp4_e2m1"},
     {"16", nullptr},
 };
 

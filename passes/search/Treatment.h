@@ -41,6 +41,7 @@ enum class Method {
                ///< (passes/moments/FactorSearch.h); `clip`: ranges of groups too
   AwqClip,     ///< ranges of groups that make the error of the outputs small
   LlmInt8,     ///< columns in which activations reach `threshold` stay in floating point
+  Preshift,    ///< powers of two that make channels of small float activations equally large
 };
 
 /// Which magnitude the largest code of a static activation scale stands for

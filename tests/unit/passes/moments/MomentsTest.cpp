@@ -234,6 +234,29 @@ TEST(SmoothFactors, MakeStaticActivationsBetter) {
   EXPECT_LT(total(*factors), 0.3 * total({}));
 }
 
+TEST(Preshift, LevelsTheHighestBinadesByPowersOfTwo) {
+  Problem problem(3);
+  const MomentWeight weight = problem.reader("llm_fp4afp4@preshift");
+  const MomentMethod &method = *momentMethod(weight.treatment);
+  problem.moments.absMax = std::vector<float>(192, 0.0f);
+  const std::pair<float, float> known[] = {{80, 8}, {70, 8}, {39, 4}, {21, 2}, {10, 1},
+                                           {9.8f, 1}, {0.1f, 1}, {1e-30f, 1}};
+  for (size_t j = 0; j < std::size(known); ++j)
+    problem.moments.absMax[j] = known[j].first;
+  auto keep = [](std::vector<float> &) {};
+  auto found = llvm::cantFail(method.factors(problem.moments, weight, keep, 1));
+  ASSERT_EQ(found.size(), 192u);
+  for (size_t j = 0; j < found.size(); ++j)
+    EXPECT_EQ(found[j], j < std::size(known) ? known[j].second : 1.0f) << j;
+  problem.moments.absMax.assign(192, 0.0f);
+  EXPECT_TRUE(llvm::cantFail(method.factors(problem.moments, weight, keep, 1)).empty());
+  EXPECT_FALSE(method.check(llvm::cantFail(parseTreatment("llm_fp4afp4@preshift"))));
+  for (const char *text : {"llm_fp4@preshift", "int8a8@preshift", "f16@preshift"}) {
+    auto error = method.check(llvm::cantFail(parseTreatment(text)));
+    EXPECT_NE(llvm::toString(std::move(error)).find("leave out @preshift"), std::string::npos);
+  }
+}
+
 TEST(AwqClip, IsNoWorseThanWholeRanges) {
   Problem problem(7);
   for (const char *text : {"int4_g64@awq_clip", "int3_g32_asym@awq_clip", "int4@awq_clip"}) {

@@ -184,6 +184,24 @@ def latest_records():
     return [records[name] for name in sorted(records)]
 
 
+def outliers(model):
+    """What the newest record of bench/outliers.py says of `model`; empty: there is none."""
+    paths = glob.glob(os.path.join(common.ROOT, "bench", "record", f"outliers-{model}-*.json"))
+    if not paths:
+        return ""
+    record = max((json.load(open(path)) for path in paths), key=lambda each: each["date"])
+    factors = list(next(iter(record["figures"].values())))
+    lines = [[f"`{name}`", *(f"{figures[factor]['kl']:.5f}" for factor in factors),
+              f"{max(figures[factor]['kl'] for factor in factors) / figures['1']['kl']:.2f}"]
+             for name, figures in record["figures"].items()]
+    header = ["treatment", "KL before", *(f"KL, channels x {factor}" for factor in factors if factor != "1"), "at most"]
+    return (f"### Outliers that change nothing\n\n`bench/outliers.py MODEL --name {model}`: {100 * record['share']:g} % of "
+            "the channels of the norms in the layers are made larger, the columns that read them smaller, so that "
+            f"the function in f32 stays (KL below {max(1e-9, *record['f32_kl'].values()):.0e}). {record['windows']} "
+            f"windows of {record['text']}, commit {record['commit']}; \"at most\" is the worst KL over that before.\n\n"
+            + common.markdown(header, lines) + "\n")
+
+
 def draw(record, rows):
     """Stored bits against KL, one mark a row."""
     points = [(row["group"], name_of(row), record["figures"][name_of(row)]) for row in rows
@@ -206,6 +224,8 @@ def report():
                      f"{record['figures']['f32']['perplexity']:.3f}, commit {record['commit']}, {record['cpu']}.\n")
         parts.append(f"![bits against KL]({draw(record, rows)})\n")
         parts.append("### Often quoted\n\n" + findings(record["figures"]) + "\n")
+        if section := outliers(record["model"]):
+            parts.append(section)
         groups = list(dict.fromkeys(row["group"] for row in rows))
         for group in groups:
             members = [row for row in rows if row["group"] == group and name_of(row) in record["figures"]]

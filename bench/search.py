@@ -96,7 +96,7 @@ class Bench:
                                       self.options.windows, "--reference", self.reference, "--json"])
             inspected = common.run_json([self.options.qplan, "inspect", plan, "--json"])
             figures.update(bits=inspected["effective_bits"], kl=result["kl_mean"], top1=result["top1_agreement"],
-                           perplexity=result["perplexity"])
+                           perplexity=result["perplexity"], windows=result["windows"])
             if decode:
                 bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128", "--json"])
                 figures["decode_ms"] = bench["ms_per_token"]
@@ -112,8 +112,9 @@ class Bench:
             if row["model"] != self.options.name or key in self.results or not wanted:
                 continue
             recipe = os.path.join(self.folder, "row.recipe")
+            front = self.front(activations)
             start = time.perf_counter()
-            found = common.run_json([self.options.qplan, "search", "--front", self.front(activations),
+            found = common.run_json([self.options.qplan, "search", "--front", front,
                                      "--effective-bits", bits, "--save-recipe", recipe, "--json"])
             answer = time.perf_counter() - start
             figures = self.score(recipe, activations, self.options.times)
@@ -160,8 +161,10 @@ def page_of(record):
         goal = row.get("kl")
         lines.append([f"{row['bits']}", row["activations"], f"{mine['bits']:.4f}", f"{mine['predicted_kl']:.5f}",
                       f"{mine['kl']:.5f}", f"{mine['top1']:.4f}", f"{goal:.4f}" if goal else "",
-                      f"{mine['kl'] / goal:.2f}" if goal else "", f"{mine['answer_s']:.3f}", f"{mine['compile_s']:.0f}"])
-    parts = [f"## {record['model']}\n\n`--auto {record['auto']}`, {record['windows']} windows of {record['text']}, "
+                      f"{mine['kl'] / goal:.2f}" if goal else "",
+                      f"{mine['answer_s']:.3f}" if "answer_s" in mine else "", f"{mine['compile_s']:.0f}"])
+    windows = next((value["windows"] for value in figures.values() if "windows" in value), record["windows"])
+    parts = [f"## {record['model']}\n\n`--auto {record['auto']}`, {windows} windows of {record['text']}, "
              f"commit {record['commit']}, {record['cpu']}, {record['cores']} cores.\n",
              common.markdown(["budget", "activations", "bits", "predicted KL", "KL", "top-1", "best public mix", "ratio",
                               "answer, s", "compile, s"], lines)]

@@ -4,7 +4,7 @@
 // their format and kept in f32; observers have places in the statistics.
 // CHECK-LABEL: plan.program @qdq attributes
 // CHECK-SAME: observers = [{columns = 64 : i64, offset = 0 : i64, site = "s"}, {columns = 64 : i64, gram, offset = 1344 : i64, site = "g"}]
-// CHECK-SAME: statistics_bytes = 34176 : i64
+// CHECK-SAME: statistics_bytes = 18048 : i64
 module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 : i64, context = 64 : i64, layers = 0 : i64, kv_format = "f32"}} {
   func.func @forward(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
     %t = qp.weight "t" : tensor<96x64xf32>

@@ -126,6 +126,17 @@ llvm::Error Compiler::chooseKvFormat() {
   bool given = !options.quant.empty() || !options.recipe.empty() || !options.automatic.empty();
   bool exact = options.quant == "f32" || (!given && !source->gguf());
   kvFormat = exact ? FormatId::F32 : FormatId::F16;
+  if (options.kvCache == "auto") {
+    if (options.automatic.empty())
+      return usageError("--kv-cache auto: a search chooses the cache with the treatments; add "
+                        "--auto T,T,... and a budget, for example --memory-bytes 2G");
+    return options.budgets.any() ? options.budgets.checkCountCache() : llvm::Error::success();
+  }
+  const std::string ofRecipe = recipe ? recipe->header.kvCache : "";
+  if (options.kvCache.empty() && !ofRecipe.empty()) {
+    kvFormat = llvm::cantFail(parseKvFormat(ofRecipe)); // parseRecipe() looked at it
+    return llvm::Error::success();
+  }
   if (options.kvCache.empty()) {
     if (auto stored = cacheFormatOf(*source); stored && options.quant != "f32")
       kvFormat = *stored;
@@ -135,6 +146,12 @@ llvm::Error Compiler::chooseKvFormat() {
   if (!format)
     return usageError("--kv-cache: {}", llvm::toString(format.takeError()));
   kvFormat = *format;
+  if (!ofRecipe.empty()) {
+    if (llvm::cantFail(parseKvFormat(ofRecipe)) != kvFormat)
+      progress.note(fmt::format("note: --kv-cache {} is taken; {} has kv-cache: {}",
+                                options.kvCache, options.recipe, ofRecipe));
+    recipe->header.kvCache = formatName(kvFormat).str();
+  }
   return llvm::Error::success();
 }
 

@@ -36,6 +36,7 @@ struct CompileOptions {
   std::string groups;              ///< "qkv,gate_up": sites tied together
   std::string exportKind;          ///< --for-export: choose only what this engine can hold
   std::optional<unsigned> exchange; ///< rounds that improve the choice; absent: it is not measured
+  std::string score = "trace";     ///< or "kl": every candidate is measured at every group
   bool timeDecode = false;         ///< time the candidates even where no budget asks for it
   std::string sites = "layers";
   std::string recipe, saveRecipe;
@@ -44,7 +45,8 @@ struct CompileOptions {
   std::string statistics;          ///< statistics file: read if it fits, else made
   std::string calibration;         ///< text file
   int64_t samples = 128, length = 512;
-  std::string kvCache;             ///< format of cached keys and values; empty: as fits
+  std::string kvCache;             ///< format of cached keys and values; "auto": the search's
+                                   ///< choice; empty: as fits
   int64_t context = 0;
   unsigned threads = 0;
   std::string dumpDirectory;
@@ -121,11 +123,19 @@ private:
   llvm::Error measureScores(llvm::ArrayRef<SiteGroup> groups,
                             llvm::ArrayRef<Measurement> missing,
                             const std::function<llvm::Error()> &keep);
-  /// Times decode steps with each of `candidates`, and gives every cell of `front` its part
-  /// (DecodeTimes.cpp). The error (usage): the target is not this machine.
+  /// Fills in the scores of all cells of `table` that the statistics lack.
+  llvm::Error measureCells(const ScoreTable &table, const std::function<llvm::Error()> &keep);
+  /// Fills in the caches of `front` where their size counts (CacheScores.cpp).
+  llvm::Error weighCaches();
+  /// Adds what caches in `formats` cost to the statistics.
+  llvm::Error measureCaches(llvm::ArrayRef<std::string> formats);
+  llvm::Error fixCacheScales(mlir::ModuleOp module);
+  /// Times decode steps with each of `candidates`, and gives every cell of `front` its part; and
+  /// those with each cache (DecodeTimes.cpp). The error (usage): the target is not this machine.
   llvm::Error addDecodeTimes(llvm::ArrayRef<Treatment> candidates);
-  /// Milliseconds of a decode step with `treatment` at all sites in scope.
-  llvm::Expected<double> decodeTime(const Treatment &treatment);
+  /// The plan of a model with `treatment` at all sites in scope, without its method.
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> planForTiming(const Treatment &treatment,
+                                                                  llvm::StringRef cache);
   llvm::Error transform(mlir::ModuleOp module);
   /// Runs the model in f32 on `windows` with observers of x x^T and shows each input to `visit`,
   /// with `sampledRows` of its rows (MomentPass.cpp). The moments go away after `visit`.
@@ -151,7 +161,8 @@ private:
   llvm::Error dump(mlir::ModuleOp module, llvm::StringRef stage);
   /// Whether any wanted treatment needs to know what enters sites.
   bool needsStatistics() const;
-  /// Resolves --kv-cache, or what fits the plan without it. The error (usage) names the option.
+  /// Resolves --kv-cache, or what the recipe says or fits the plan without it; where the search is
+  /// to choose, what it begins with. The error (usage) names the option.
   llvm::Error chooseKvFormat();
 
   CompileOptions options;

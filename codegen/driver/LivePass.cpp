@@ -165,13 +165,21 @@ int64_t LivePass::observerAt(int64_t offset) const {
   return launches();
 }
 
+CacheStore LivePass::storeOf(int64_t layer) const {
+  for (int64_t i = 0; i < launches(); ++i)
+    if (const Step &step = steps[size_t(i)];
+        step.kernel == "kv_store" && step.number("layer", -1) == layer)
+      return {i, step.number("column", 0), step.number("vColumn", 0)};
+  return {launches(), 0, 0};
+}
+
 LiveRows LivePass::inputOf(int64_t index) const {
   const Step &step = steps[size_t(index)];
   LiveRows rows;
   rows.first = reinterpret_cast<float *>(arena + buffers[step.buffers[0]].offset);
   if (step.kernel == "observe")
     rows.first += step.number("column", 0);
-  rows.columns = step.number("K", 0);
+  rows.columns = step.number("K", step.number("ld", 0)); // keys and values are in whole rows
   rows.stride = step.number("ldi", step.number("ld", rows.columns));
   const int64_t kind = step.number("rows", 0);
   const bool slots = step.number("slotInput", 0) != 0;

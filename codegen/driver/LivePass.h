@@ -22,6 +22,12 @@ struct LiveRows {
   float *row(int64_t r) const { return first + r * stride; }
 };
 
+/// Where the keys and values of a layer are stored.
+struct CacheStore {
+  int64_t launch = 0;
+  int64_t key = 0, value = 0; ///< first columns, in the rows that the launch reads
+};
+
 class LivePass {
 public:
   /// For windows of `tokens` tokens. Errors: more than one pass takes (input), memory (machine).
@@ -40,6 +46,8 @@ public:
   int64_t launchOf(llvm::StringRef site) const;
   /// The launch that observes into the memory at `offset`; launches() if none does.
   int64_t observerAt(int64_t offset) const;
+  /// The launch that stores what attention of `layer`, which the model has, will read.
+  CacheStore storeOf(int64_t layer) const;
   /// The rows that launch `index`, one of those, reads. The last begin() counts.
   LiveRows inputOf(int64_t index) const;
 

@@ -4,7 +4,8 @@
 // the logits with the group's weights rounded by one treatment, the probe, and scaled for
 // the candidates by the errors of outputs (Traces.h), of weights and of activations. The
 // probe is always the same, so that scores serve any list of candidates. What no input
-// tells about (the table of the embedding) is measured for each candidate. Everything is
+// tells about (the table of the embedding) is measured for each candidate; with `--score kl`
+// everything is, by the candidate's own method. Everything is
 // kept in the statistics as soon as it is known. Search.cpp decides.
 //
 //===----------------------------------------------------------------------===//
@@ -12,11 +13,12 @@
 #include "codegen/driver/MomentPass.h"
 #include "codegen/driver/PartialRuns.h"
 #include "codegen/driver/ScoreGroups.h"
+#include "codegen/driver/StatisticsKeeper.h"
 #include "codegen/driver/Traces.h"
 #include "codegen/weights/PackWeights.h"
 #include "ir/Failure.h"
+#include "passes/search/Exchange.h"
 
-#include <chrono>
 #include <llvm/ADT/MapVector.h>
 #include <mlir/Pass/PassManager.h>
 
@@ -34,35 +36,6 @@ constexpr int64_t traceLength = 512;
 /// Small enough for divergences far above those of the arithmetic, large enough for them to grow
 /// as the errors do.
 constexpr llvm::StringLiteral probeText = "int4_g32_asym@imatrix";
-
-/// Keeps the statistics file up to date while they grow.
-class Keeper {
-public:
-  Keeper(const Statistics &statistics, const std::string &path)
-      : statistics(statistics), path(path) {}
-
-  /// Writes the file, unless that takes too much of the time since it was last written.
-  llvm::Error keep() {
-    auto idle = Clock::now() - written;
-    return idle < 10 * cost ? llvm::Error::success() : write();
-  }
-  llvm::Error write() {
-    if (path.empty())
-      return llvm::Error::success();
-    auto begin = Clock::now();
-    auto error = writeStatistics(statistics, path);
-    written = Clock::now();
-    cost = written - begin;
-    return error;
-  }
-
-private:
-  using Clock = std::chrono::steady_clock;
-  const Statistics &statistics;
-  const std::string &path;
-  Clock::time_point written = Clock::now();
-  Clock::duration cost{};
-};
 
 /// Whether what rounding does is told by the rows that enter the group.
 bool hasTraces(const SiteGroup &group) {
@@ -129,14 +102,51 @@ private:
   std::unique_ptr<PartialRuns> runs;
 };
 
+/// Groups whose candidates are measured in one go: their methods share a pass over the text.
+constexpr size_t groupsAtOnce = 8;
+
+/// Whether `statistics` hold the divergence of a group with `treatment` alone.
+bool isMeasured(const Statistics &statistics, const std::string &group,
+                const Treatment &treatment) {
+  auto found = statistics.scores.find(group);
+  return found != statistics.scores.end() && found->second.contains(printTreatment(treatment));
+}
+
+/// The cells of `table` that `statistics` lack, by groups, in portions.
+std::vector<std::vector<GroupChoice>> missingCells(const ScoreTable &table,
+                                                   const Statistics &statistics) {
+  std::vector<std::vector<GroupChoice>> portions;
+  size_t groups = groupsAtOnce; // in the last portion
+  for (auto [g, group] : llvm::enumerate(table.groups)) {
+    bool counted = false;
+    for (auto [c, score] : llvm::enumerate(group.scores)) {
+      if (!score.allowed || isMeasured(statistics, group.name, table.candidates[c]))
+        continue;
+      if (!std::exchange(counted, true) && ++groups > groupsAtOnce) {
+        portions.emplace_back();
+        groups = 1;
+      }
+      portions.back().push_back({uint32_t(g), uint32_t(c)});
+    }
+  }
+  return portions;
+}
+
+/// Scores that were all measured.
+void takeScores(ScoredGroup &scored, ArrayRef<Treatment> candidates,
+                const Statistics &statistics) {
+  for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
+    if (score.allowed)
+      score.kl = statistics.scores.at(scored.name).at(printTreatment(treatment));
+}
+
 /// The runs that `statistics` lack.
 std::vector<Measurement> missingScores(ArrayRef<SiteGroup> groups, const ScoreTable &table,
                                        const Treatment &probe, const Statistics &statistics) {
   std::vector<Measurement> missing;
   for (auto [g, group] : llvm::enumerate(groups)) {
-    auto found = statistics.scores.find(group.name);
     auto want = [&](const Treatment &treatment) {
-      if (found == statistics.scores.end() || !found->second.contains(printTreatment(treatment)))
+      if (!isMeasured(statistics, group.name, treatment))
         missing.push_back({&group, treatment});
     };
     if (hasTraces(group)) {
@@ -262,6 +272,38 @@ llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measure
   return llvm::Error::success();
 }
 
+llvm::Error Compiler::measureCells(const ScoreTable &table,
+                                   const std::function<llvm::Error()> &keep) {
+  const auto portions = missingCells(table, *statistics);
+  if (portions.empty())
+    return llvm::Error::success();
+  if (options.calibration.empty())
+    return usageError("--statistics {}: holds no score of {} for {}; give --calib TEXT to measure "
+                      "it",
+                      options.statistics,
+                      printTreatment(table.candidates[portions[0][0].candidate]),
+                      table.groups[portions[0][0].group].name);
+  auto judge = assemble(table);
+  if (!judge)
+    return judge.takeError();
+  size_t all = 0, done = 0;
+  for (const auto &portion : portions)
+    all += portion.size();
+  for (const auto &portion : portions) {
+    auto found = (*judge)->alone(portion);
+    if (!found)
+      return found.takeError();
+    for (auto [cell, kl] : llvm::zip(portion, *found))
+      statistics->scores[table.groups[cell.group].name]
+                        [printTreatment(table.candidates[cell.candidate])] = kl;
+    done += portion.size();
+    progress.update("score", done, all);
+    if (auto error = keep())
+      return error;
+  }
+  return llvm::Error::success();
+}
+
 llvm::Expected<ScoreTable> Compiler::scoreTable(ArrayRef<Treatment> candidates) {
   for (const Treatment &candidate : candidates)
     if (const MomentMethod *method = momentMethod(candidate))
@@ -278,8 +320,17 @@ llvm::Expected<ScoreTable> Compiler::scoreTable(ArrayRef<Treatment> candidates) 
   if (!table)
     return table.takeError();
   const Treatment probe = llvm::cantFail(parseTreatment(probeText));
-  Keeper keeper(*statistics, options.statistics);
+  StatisticsKeeper keeper(*statistics, options.statistics);
   auto keep = [&] { return keeper.keep(); };
+  if (options.score == "kl") {
+    if (auto error = measureCells(*table, keep))
+      return std::move(error);
+    for (ScoredGroup &scored : table->groups)
+      takeScores(scored, candidates, *statistics);
+    if (auto error = keeper.write())
+      return std::move(error);
+    return table;
+  }
   std::vector<Treatment> traced = {probe};
   llvm::copy_if(candidates, std::back_inserter(traced),
                 [&](const Treatment &candidate) { return candidate != probe; });
@@ -294,9 +345,7 @@ llvm::Expected<ScoreTable> Compiler::scoreTable(ArrayRef<Treatment> candidates) 
       scaleScores(scored, candidates, probe, *statistics);
       continue;
     }
-    for (auto [score, treatment] : llvm::zip(scored.scores, candidates))
-      if (score.allowed)
-        score.kl = statistics->scores[scored.name].at(printTreatment(treatment));
+    takeScores(scored, candidates, *statistics);
   }
   if (auto error = keeper.write())
     return std::move(error);

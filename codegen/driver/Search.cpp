@@ -7,6 +7,7 @@
 
 #include "codegen/driver/Calibrator.h"
 #include "ir/Failure.h"
+#include "ir/packings/KvPages.h"
 #include "passes/search/Exchange.h"
 #include "passes/search/Exports.h"
 
@@ -124,7 +125,6 @@ llvm::Error Compiler::choose() {
     return table.takeError();
   front.emplace();
   front->modelHash = source->contentHash();
-  front->statisticsHash = statisticsHash(*statistics);
   front->target = chosenTarget.name;
   front->scopes = listOf(options.sites, '+');
   front->ties = listOf(options.groups, ',');
@@ -132,6 +132,9 @@ llvm::Error Compiler::choose() {
     front->candidates.push_back(printTreatment(candidate));
   for (const ScoredGroup &group : table->groups)
     front->groups.push_back(frontGroup(group));
+  if (auto error = weighCaches())
+    return error;
+  front->statisticsHash = statisticsHash(*statistics); // all that was measured is in it
   if (options.timeDecode || options.budgets.decodeMs)
     if (auto error = addDecodeTimes(*candidates))
       return error;
@@ -149,14 +152,19 @@ llvm::Error Compiler::choose() {
   if (options.exchange)
     if (auto error = exchangeChoice(*table))
       return error;
+  if (auto cache = front->chosen->cache)
+    kvFormat = llvm::cantFail(parseKvFormat(front->caches[*cache].format));
   auto made = searchRecipe(*front, *front->chosen, options.budgets);
   if (!made)
     return made.takeError();
   recipe = std::move(*made);
-  progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats{}",
+  progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats{}{}",
                             front->chosen->bits, front->chosen->kl,
                             front->chosen->measuredKl
                                 ? fmt::format(", measured {:.5f}", *front->chosen->measuredKl)
+                                : "",
+                            front->chosen->cache
+                                ? ", the cache in " + front->caches[*front->chosen->cache].format
                                 : ""));
   return llvm::Error::success();
 }
@@ -168,7 +176,7 @@ llvm::Error Compiler::exchangeChoice(const ScoreTable &table) {
   auto judge = assemble(table);
   if (!judge)
     return judge.takeError();
-  auto exchanged = exchange(*front, options.budgets, front->chosen->choice, *options.exchange, **judge);
+  auto exchanged = exchange(*front, options.budgets, *front->chosen, *options.exchange, **judge);
   if (!exchanged)
     return exchanged.takeError();
   if (exchanged->tried)

@@ -32,8 +32,7 @@ LogicalResult PlanLowering::run() {
   uint64_t kvBytes = 0; // of keys and values of all layers, for one position
   function.walk([&](qp::AttentionOp op) {
     auto format = llvm::cantFail(parseFormat(op.getKvFormat()));
-    uint64_t vector = llvm::cantFail(kvLayoutFor(format, op.getHeadDim())).bytes;
-    kvBytes += 2 * op.getKvHeads() * vector;
+    kvBytes += llvm::cantFail(kvTokenBytes(format, op.getHeadDim(), op.getKvHeads()));
   });
   OpBuilder builder(module.getContext());
   auto attr = [&](StringRef name, int64_t value) {

@@ -42,22 +42,29 @@ std::string kvNames() {
   std::string text;
   for (const Alias &alias : aliases)
     text += std::string(alias.name) + ", ";
-  for (const FormatInfo &info : allFormats())
-    if (info.isKv)
-      text += std::string(info.name) + ", ";
+  for (FormatId format : kvFormats())
+    text += formatName(format).str() + ", ";
   text.resize(text.size() - 2);
   return text;
 }
 
 } // namespace
 
+std::vector<FormatId> kvFormats() {
+  std::vector<FormatId> formats;
+  for (const FormatInfo &info : allFormats())
+    if (info.isKv)
+      formats.push_back(info.id);
+  return formats;
+}
+
 llvm::Expected<FormatId> parseKvFormat(llvm::StringRef name) {
   for (const Alias &alias : aliases)
     if (name == alias.name)
       return alias.format;
-  for (const FormatInfo &info : allFormats())
-    if (info.isKv && name == info.name)
-      return info.id;
+  for (FormatId format : kvFormats())
+    if (name == formatName(format))
+      return format;
   return usageError("keys and values cannot be cached in \"{}\"; choose one of {}",
                     name.take_front(80).str(), kvNames());
 }
@@ -87,6 +94,13 @@ llvm::Expected<KvLayout> kvLayoutFor(FormatId format, int64_t headDim) {
   layout.bytes = columns * info.elementBits / 8 + groups * sizeOfScale(info.scale) +
                  (layout.zero ? (groups + 1) / 2 : 0);
   return layout;
+}
+
+llvm::Expected<uint64_t> kvTokenBytes(FormatId format, int64_t headDim, int64_t heads) {
+  auto layout = kvLayoutFor(format, headDim);
+  if (!layout)
+    return layout.takeError();
+  return 2 * uint64_t(heads) * layout->bytes;
 }
 
 } // namespace qplan

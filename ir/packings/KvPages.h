@@ -34,12 +34,19 @@ struct KvLayout {
 /// short names int4, fp8, fp8_head. The error (usage) lists them.
 llvm::Expected<FormatId> parseKvFormat(llvm::StringRef name);
 
+/// All formats that caches can have, in the order of Formats.td.
+std::vector<FormatId> kvFormats();
+
 /// Whether, and for what, scales of `format` are fixed before a model runs.
 KvScales kvScalesOf(FormatId format);
 
 /// The layout of vectors of `headDim` >= 1. Errors (usage): a format that caches cannot have,
 /// blocks that do not divide headDim.
 llvm::Expected<KvLayout> kvLayoutFor(FormatId format, int64_t headDim);
+
+/// Bytes of the keys and values of one token in a layer with `heads` key-value heads. Errors are
+/// those of kvLayoutFor.
+llvm::Expected<uint64_t> kvTokenBytes(FormatId format, int64_t headDim, int64_t heads);
 
 } // namespace qplan
 #endif // QPLAN_IR_PACKINGS_KVPAGES_H

@@ -1,7 +1,8 @@
 //===- Budgets.cpp - constraints of a search ------------------------------===//
 //
-// Four sums can be bounded: size (by two names), size as ModelOpt counts it, time, damage.
-// One of them is minimised instead, so the three costs that the solver takes suffice.
+// Five sums can be bounded: size (by two names), size as ModelOpt counts it, memory, time, damage.
+// One of them is minimised instead; of the others the solver takes three. To the solver
+// the cache is one more group, whose candidates weigh nothing in sizes of weights.
 // Sizes are whole numbers and exact; the others are counted in small shares of their budget.
 //
 //===----------------------------------------------------------------------===//
@@ -19,7 +20,13 @@
 namespace qplan {
 namespace {
 
-enum class Sum { Size, Modelopt, Time, Damage };
+enum class Sum { Size, Modelopt, Memory, Time, Damage };
+
+/// One of the front's candidates for each group, and of its caches.
+struct Choice {
+  std::vector<uint32_t> groups;
+  std::optional<uint32_t> cache;
+};
 
 constexpr double unitsOfBudget = 0x1p38; ///< into which a budget of time or damage is divided
 
@@ -27,6 +34,7 @@ constexpr double unitsOfBudget = 0x1p38; ///< into which a budget of time or dam
 double costOf(const FrontCell &cell, Sum sum) {
   switch (sum) {
   case Sum::Size:
+  case Sum::Memory:
     return cell.bits;
   case Sum::Modelopt:
     return cell.modeloptBits.value_or(0);
@@ -37,6 +45,28 @@ double costOf(const FrontCell &cell, Sum sum) {
   }
   return 0;
 }
+
+/// The same of a cache.
+double costOf(const SearchFront &front, const FrontCache &cache, Sum sum) {
+  switch (sum) {
+  case Sum::Size:
+  case Sum::Modelopt:
+    return 0;
+  case Sum::Memory:
+    return 8 * cache.bytesPerToken * double(front.context);
+  case Sum::Time:
+    return cache.decodeMs.value_or(0);
+  case Sum::Damage:
+    return cache.kl;
+  }
+  return 0;
+}
+
+/// Whether sums are whole numbers, of bits.
+bool isWhole(Sum sum) { return sum == Sum::Size || sum == Sum::Modelopt || sum == Sum::Memory; }
+
+/// What the solver chooses for: groups, and the cache.
+size_t partsOf(const SearchFront &front) { return front.groups.size() + !front.caches.empty(); }
 
 /// A bounded sum over the groups.
 struct Bound {
@@ -53,10 +83,10 @@ int64_t elementsOf(const SearchFront &front) {
 }
 
 bool hasTimes(const SearchFront &front) {
-  return llvm::all_of(front.groups, [](const FrontGroup &group) {
-    return llvm::all_of(group.cells,
-                        [](const FrontCell &cell) { return !cell.allowed || cell.decodeMs; });
-  });
+  auto timed = [](const FrontCell &cell) { return !cell.allowed || cell.decodeMs; };
+  return llvm::all_of(front.groups,
+                      [&](const FrontGroup &group) { return llvm::all_of(group.cells, timed); }) &&
+         llvm::all_of(front.caches, [](const FrontCache &cache) { return cache.decodeMs; });
 }
 
 /// A sum over all groups with its unit.
@@ -68,6 +98,8 @@ std::string shown(const SearchFront &front, const Bound &bound, double value) {
     [[fallthrough]];
   case Sum::Modelopt:
     return fmt::format("{:.4f} bits a weight", value / double(elementsOf(front)));
+  case Sum::Memory:
+    return fmt::format("{:.0f} bytes", std::ceil(value / 8));
   case Sum::Time:
     return fmt::format("{:.3f} ms", value + front.baseDecodeMs.value_or(0));
   case Sum::Damage:
@@ -91,6 +123,9 @@ std::vector<Bound> boundsOf(const SearchFront &front, const Budgets &budgets) {
     bounds.push_back({Sum::Modelopt,
                       fmt::format("--effective-bits-modelopt {}", *budgets.modeloptBits),
                       *budgets.modeloptBits * elements});
+  if (budgets.memoryBytes)
+    bounds.push_back({Sum::Memory, fmt::format("--memory-bytes {}", *budgets.memoryBytes),
+                      8 * double(*budgets.memoryBytes)});
   if (budgets.decodeMs)
     bounds.push_back({Sum::Time, fmt::format("--decode-ms {}", *budgets.decodeMs),
                       *budgets.decodeMs - front.baseDecodeMs.value_or(0)});
@@ -104,6 +139,13 @@ llvm::Error checkUsable(const SearchFront &front, const Budgets &budgets) {
     return usageError("--decode-ms {}: no decode times were measured for these candidates; search "
                       "with --time on the machine that the plan is for",
                       *budgets.decodeMs);
+  if (budgets.memoryBytes && front.caches.empty())
+    return usageError("--memory-bytes {}: the search that made this front did not weigh the cache; "
+                      "search with --kv-cache auto",
+                      *budgets.memoryBytes);
+  if (front.caches.size() > 1)
+    if (auto error = budgets.checkCountCache())
+      return error;
   for (const FrontGroup &group : front.groups) {
     bool any = false;
     for (auto [cell, candidate] : llvm::zip(group.cells, front.candidates)) {
@@ -123,24 +165,32 @@ llvm::Error checkUsable(const SearchFront &front, const Budgets &budgets) {
 
 /// Cost in the solver's whole units; those of time and damage are rounded up. Beyond the whole
 /// budget it does not matter by how much.
-int64_t unitsOf(const Bound &bound, double cost, size_t groups) {
-  if (bound.sum == Sum::Size || bound.sum == Sum::Modelopt)
+int64_t unitsOf(const Bound &bound, double cost, size_t parts) {
+  if (isWhole(bound.sum))
     return int64_t(std::ceil(cost - 1e-3));
   double unit = std::max(bound.limit, 1e-300) / unitsOfBudget;
-  return int64_t(std::ceil(std::min({cost / unit, 2 * unitsOfBudget, 0x1p51 / double(groups)})));
+  return int64_t(std::ceil(std::min({cost / unit, 2 * unitsOfBudget, 0x1p51 / double(parts)})));
 }
 
-int64_t limitUnits(const Bound &bound, size_t groups) {
-  if (bound.sum == Sum::Size || bound.sum == Sum::Modelopt)
+int64_t limitUnits(const Bound &bound, size_t parts) {
+  if (isWhole(bound.sum))
     return int64_t(std::min(bound.limit + 1e-3, 0x1p52));
-  return int64_t(unitsOfBudget) + int64_t(groups); // what rounding up may add
+  return int64_t(unitsOfBudget) + int64_t(parts); // what rounding up may add
 }
 
-/// The choice of least `minimised` within `bounds` (three at most, of other sums), as candidates
-/// of the front. An error only says that there is none.
-llvm::Expected<std::vector<uint32_t>> solve(const SearchFront &front,
-                                            llvm::ArrayRef<Bound> bounds, Sum minimised) {
+/// The choice of least `minimised` within `bounds` (three at most, of other sums). An error only
+/// says that there is none.
+llvm::Expected<Choice> solve(const SearchFront &front, llvm::ArrayRef<Bound> bounds,
+                             Sum minimised) {
   BudgetProblem problem;
+  const size_t parts = partsOf(front);
+  auto candidateOf = [&](auto costIn) {
+    BudgetCandidate candidate;
+    for (auto [k, bound] : llvm::enumerate(bounds))
+      candidate.cost[k] = unitsOf(bound, costIn(bound.sum), parts);
+    candidate.score = costIn(minimised);
+    return candidate;
+  };
   std::vector<std::vector<uint32_t>> places;
   for (const FrontGroup &group : front.groups) {
     problem.groups.emplace_back();
@@ -148,46 +198,56 @@ llvm::Expected<std::vector<uint32_t>> solve(const SearchFront &front,
     for (auto [i, cell] : llvm::enumerate(group.cells)) {
       if (!cell.allowed)
         continue;
-      BudgetCandidate candidate;
-      for (auto [k, bound] : llvm::enumerate(bounds))
-        candidate.cost[k] = unitsOf(bound, costOf(cell, bound.sum), front.groups.size());
-      candidate.score = costOf(cell, minimised);
-      problem.groups.back().push_back(candidate);
+      problem.groups.back().push_back(candidateOf([&](Sum sum) { return costOf(cell, sum); }));
       places.back().push_back(uint32_t(i));
     }
   }
+  if (!front.caches.empty())
+    problem.groups.emplace_back();
+  for (const FrontCache &cache : front.caches)
+    problem.groups.back().push_back(candidateOf([&](Sum sum) { return costOf(front, cache, sum); }));
   for (auto [k, bound] : llvm::enumerate(bounds)) {
     if (bound.limit < 0)
       return usageError("{}", bound.given);
-    problem.budget[k] = limitUnits(bound, front.groups.size());
+    problem.budget[k] = limitUnits(bound, parts);
   }
   auto solution = solveBudget(problem);
   if (!solution)
     return solution.takeError();
-  for (auto [choice, place] : llvm::zip(solution->choice, places))
-    choice = place[choice];
-  return std::move(solution->choice);
+  Choice choice;
+  for (auto [index, place] : llvm::enumerate(places))
+    choice.groups.push_back(place[solution->choice[index]]);
+  if (!front.caches.empty())
+    choice.cache = solution->choice.back();
+  return choice;
 }
 
-double sumOf(const SearchFront &front, llvm::ArrayRef<uint32_t> choice, Sum sum) {
+double sumOf(const SearchFront &front, const Choice &choice, Sum sum) {
   double total = 0;
-  for (auto [group, candidate] : llvm::zip(front.groups, choice))
+  for (auto [group, candidate] : llvm::zip(front.groups, choice.groups))
     total += costOf(group.cells[candidate], sum);
-  return total;
+  return choice.cache ? total + costOf(front, front.caches[*choice.cache], sum) : total;
 }
 
-bool within(const SearchFront &front, llvm::ArrayRef<uint32_t> choice, const Bound &bound) {
+bool within(const SearchFront &front, const Choice &choice, const Bound &bound) {
   // Sizes are whole; of the others a rounding of the solver's units is let pass.
-  bool whole = bound.sum == Sum::Size || bound.sum == Sum::Modelopt;
-  double slack = whole ? 1e-3 : 1e-8 * std::abs(bound.limit);
+  double slack = isWhole(bound.sum) ? 1e-3 : 1e-8 * std::abs(bound.limit);
   return sumOf(front, choice, bound.sum) <= bound.limit + slack;
 }
 
-/// Which treatments a choice takes: one, or how many.
-std::string takenBy(const SearchFront &front, llvm::ArrayRef<uint32_t> choice) {
-  std::set<uint32_t> used(choice.begin(), choice.end());
-  return used.size() == 1 ? front.candidates[*used.begin()] + " everywhere"
-                          : fmt::format("a mix of {} treatments", used.size());
+/// Which treatments a choice takes: one, or how many; and which cache.
+std::string takenBy(const SearchFront &front, const Choice &choice) {
+  std::set<uint32_t> used(choice.groups.begin(), choice.groups.end());
+  std::string text = used.size() == 1 ? front.candidates[*used.begin()] + " everywhere"
+                                      : fmt::format("a mix of {} treatments", used.size());
+  return choice.cache ? text + ", the cache in " + front.caches[*choice.cache].format : text;
+}
+
+std::string namesOf(llvm::ArrayRef<Bound> bounds) {
+  std::string all;
+  for (const Bound &bound : bounds)
+    all += (all.empty() ? "" : ", ") + bound.given;
+  return all;
 }
 
 /// What can be reached where nothing keeps all of `bounds`.
@@ -220,20 +280,18 @@ llvm::Error infeasible(const SearchFront &front, llvm::ArrayRef<Bound> bounds) {
     reachable += fmt::format("; with {} at least {}", names,
                              shown(front, bound, sumOf(front, *least, bound.sum)));
   }
-  std::string all;
-  for (const Bound &bound : bounds)
-    all += (all.empty() ? "" : ", ") + bound.given;
   return usageError("{} contradict each other for these treatments{}; raise one of them or add "
                     "treatments",
-                    all, reachable);
+                    namesOf(bounds), reachable);
 }
 
 /// Whether `a` is at least as good as `b` in every respect.
-bool covers(const FrontPoint &a, const FrontPoint &b) {
-  return a.bits <= b.bits && a.kl <= b.kl && a.decodeMs.value_or(0) <= b.decodeMs.value_or(0);
+bool covers(const SearchFront &front, const FrontPoint &a, const FrontPoint &b) {
+  return front.memoryBytes(a) <= front.memoryBytes(b) && a.kl <= b.kl &&
+         a.decodeMs.value_or(0) <= b.decodeMs.value_or(0);
 }
 
-/// Adds the hull of divergence against size + `rate` bits for each ms.
+/// Adds the hull of divergence against memory + `rate` bits for each ms.
 llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoint> &points) {
   std::vector<BudgetGroup> groups;
   std::vector<std::vector<uint32_t>> places;
@@ -248,6 +306,12 @@ llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoin
       places.back().push_back(uint32_t(i));
     }
   }
+  if (!front.caches.empty())
+    groups.emplace_back();
+  for (const FrontCache &cache : front.caches)
+    groups.back().push_back({{std::llround(costOf(front, cache, Sum::Memory) +
+                                           rate * costOf(front, cache, Sum::Time))},
+                             cache.kl});
   auto hull = budgetFrontier(groups);
   if (!hull)
     return hull.takeError();
@@ -258,7 +322,9 @@ llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoin
     std::vector<uint32_t> placed;
     for (auto [candidate, place] : llvm::zip(choice, places))
       placed.push_back(place[candidate]);
-    points.push_back(front.pointOf(std::move(placed)));
+    points.push_back(front.pointOf(std::move(placed), front.caches.empty()
+                                                          ? std::nullopt
+                                                          : std::optional(choice.back())));
   }
   return llvm::Error::success();
 }
@@ -274,12 +340,24 @@ RecipeFacts Budgets::facts() const {
   add("effective-bits", effectiveBits);
   add("effective-bits-modelopt", modeloptBits);
   add("weight-bytes", weightBytes);
+  add("memory-bytes", memoryBytes);
   add("decode-ms", decodeMs);
   add("max-kl", maxKl);
   return facts;
 }
 
-llvm::Expected<int64_t> parseWeightBytes(llvm::StringRef text) {
+llvm::Error Budgets::checkCountCache() const {
+  if (countCache())
+    return llvm::Error::success();
+  std::string given;
+  for (const auto &[name, value] : facts())
+    given += fmt::format("{}--{} {}", given.empty() ? "" : ", ", name, value);
+  return usageError("{}: no budget counts the cache, whose format is to be chosen; add "
+                    "--memory-bytes, --decode-ms or --max-kl, or choose it with --kv-cache FORMAT",
+                    given);
+}
+
+llvm::Expected<int64_t> parseByteCount(llvm::StringRef option, llvm::StringRef text) {
   constexpr std::pair<const char *, double> suffixes[] = {
       {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
   llvm::StringRef digits = text;
@@ -292,9 +370,9 @@ llvm::Expected<int64_t> parseWeightBytes(llvm::StringRef text) {
   double number = 0;
   bool plain = !digits.empty() && digits.find_first_not_of("0123456789.") == llvm::StringRef::npos;
   if (!plain || digits.getAsDouble(number) || number * factor < 1 || number * factor > 0x1p60)
-    return usageError("--weight-bytes {}: expected a number of bytes, for example 300M (K, M, G: "
+    return usageError("{} {}: expected a number of bytes, for example 300M (K, M, G: "
                       "powers of 1000; Ki, Mi, Gi: of 1024)",
-                      text.str());
+                      option.str(), text.str());
   return int64_t(number * factor);
 }
 
@@ -302,16 +380,18 @@ llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets 
   if (auto error = checkUsable(front, budgets))
     return std::move(error);
   std::vector<Bound> bounds = boundsOf(front, budgets);
-  bool sized = llvm::any_of(bounds, [](const Bound &bound) {
-    return bound.sum == Sum::Size || bound.sum == Sum::Modelopt;
-  });
-  Sum minimised = !budgets.maxKl                               ? Sum::Damage
+  bool sized = llvm::any_of(bounds, [](const Bound &bound) { return isWhole(bound.sum); });
+  Sum minimised = !budgets.maxKl                                  ? Sum::Damage
                   : sized && !budgets.decodeMs && hasTimes(front) ? Sum::Time
-                                                               : Sum::Size;
+                  : front.caches.empty()                          ? Sum::Size
+                                                                  : Sum::Memory;
   // The sum that is minimised is compared with its own bound afterwards.
   std::vector<Bound> others;
   llvm::copy_if(bounds, std::back_inserter(others),
                 [&](const Bound &bound) { return bound.sum != minimised; });
+  if (others.size() > budgetDimensions)
+    return usageError("{} are more budgets than can be kept at once ({}); leave one of them out",
+                      namesOf(others), budgetDimensions);
   auto choice = solve(front, others, minimised);
   if (!choice) {
     llvm::consumeError(choice.takeError());
@@ -320,13 +400,13 @@ llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets 
   for (const Bound &bound : bounds)
     if (bound.sum == minimised && !within(front, *choice, bound))
       return infeasible(front, bounds);
-  return front.pointOf(std::move(*choice));
+  return front.pointOf(std::move(choice->groups), choice->cache);
 }
 
-bool keepsWithin(const SearchFront &front, llvm::ArrayRef<uint32_t> choice,
-                 const Budgets &budgets) {
-  return llvm::all_of(boundsOf(front, budgets),
-                      [&](const Bound &bound) { return within(front, choice, bound); });
+bool keepsWithin(const SearchFront &front, const FrontPoint &point, const Budgets &budgets) {
+  return llvm::all_of(boundsOf(front, budgets), [&](const Bound &bound) {
+    return within(front, {point.choice, point.cache}, bound);
+  });
 }
 
 llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front, size_t most) {
@@ -334,8 +414,12 @@ llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front, size
   if (auto error = addHull(front, 0, found))
     return std::move(error);
   if (hasTimes(front)) {
-    // Prices of a millisecond around the one at which size and time weigh the same.
+    // Prices of a millisecond around the one at which memory and time weigh the same.
     double time = 0, bits = 0;
+    for (const FrontCache &cache : front.caches) {
+      bits += costOf(front, cache, Sum::Memory);
+      time += costOf(front, cache, Sum::Time);
+    }
     for (const FrontGroup &group : front.groups)
       for (const FrontCell &cell : group.cells) {
         bits += cell.bits;
@@ -346,12 +430,13 @@ llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front, size
         if (auto error = addHull(front, share * bits / time, found))
           return std::move(error);
   }
-  llvm::sort(found, [](const FrontPoint &a, const FrontPoint &b) {
-    return std::tie(a.bits, a.kl, a.choice) < std::tie(b.bits, b.kl, b.choice);
-  });
+  auto key = [&](const FrontPoint &p) {
+    return std::tuple(front.memoryBytes(p), p.kl, llvm::ArrayRef(p.choice));
+  };
+  llvm::sort(found, [&](const FrontPoint &a, const FrontPoint &b) { return key(a) < key(b); });
   std::vector<FrontPoint> kept;
   for (const FrontPoint &point : found)
-    if (llvm::none_of(kept, [&](const FrontPoint &other) { return covers(other, point); }))
+    if (llvm::none_of(kept, [&](const FrontPoint &other) { return covers(front, other, point); }))
       kept.push_back(point);
   if (kept.size() <= most || most < 2)
     return kept;
@@ -368,11 +453,15 @@ llvm::Expected<Recipe> searchRecipe(const SearchFront &front, const FrontPoint &
   header.scopes = front.scopes;
   header.groups = front.ties;
   header.constraints = budgets.facts();
+  if (point.cache)
+    header.kvCache = front.caches[*point.cache].format;
   header.statisticsHash = front.statisticsHash;
   header.totals = {{"effective-bits", fmt::format("{:.4f}", point.bits)},
                    {"predicted-kl", fmt::format("{:.6f}", point.kl)}};
   if (point.measuredKl)
     header.totals.emplace_back("measured-kl", fmt::format("{:.6f}", *point.measuredKl));
+  if (point.cache)
+    header.totals.emplace_back("memory-bytes", fmt::format("{:.0f}", front.memoryBytes(point)));
   if (point.decodeMs)
     header.totals.emplace_back("predicted-decode-ms", fmt::format("{:.3f}", *point.decodeMs));
   std::vector<SiteTreatment> assignment;

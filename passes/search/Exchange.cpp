@@ -122,15 +122,23 @@ llvm::Error learn(Knowledge &knowledge, llvm::ArrayRef<uint32_t> choice, ChoiceJ
 }
 
 /// Whether `a` is better than `b` by more than noise.
-bool isBetter(const FrontPoint &a, const FrontPoint &b, const Budgets &budgets) {
+bool isBetter(const SearchFront &front, const FrontPoint &a, const FrontPoint &b,
+              const Budgets &budgets) {
   if (!budgets.maxKl)
     return *a.measuredKl < *b.measuredKl * (1 - leastGain);
   const bool fits = *a.measuredKl <= *budgets.maxKl;
   if (*b.measuredKl > *budgets.maxKl)
     return fits || *a.measuredKl < *b.measuredKl * (1 - leastGain);
-  const bool sized = budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes;
+  const bool sized = budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes ||
+                     budgets.memoryBytes;
   const bool byTime = sized && !budgets.decodeMs && a.decodeMs && b.decodeMs;
-  return fits && (byTime ? *a.decodeMs < *b.decodeMs : a.bits < b.bits);
+  return fits && (byTime ? *a.decodeMs < *b.decodeMs
+                        : front.memoryBytes(a) < front.memoryBytes(b));
+}
+
+/// What the cache of `point` does to the divergence.
+double cacheKl(const SearchFront &front, const FrontPoint &point) {
+  return point.cache ? front.caches[*point.cache].kl : 0.0;
 }
 
 /// Scales divergences so that those of `point` sum to what was measured of it.
@@ -139,20 +147,20 @@ void scaleTo(SearchFront &front, const FrontPoint &point) {
   if (sum > 0)
     for (FrontGroup &group : front.groups)
       for (FrontCell &cell : group.cells)
-        cell.kl *= *point.measuredKl / sum;
+        cell.kl *= std::max(0.0, *point.measuredKl - cacheKl(front, point)) / sum;
 }
 
 } // namespace
 
 llvm::Expected<Exchanged> exchange(SearchFront &front, const Budgets &budgets,
-                                   std::vector<uint32_t> start, unsigned rounds,
+                                   const FrontPoint &start, unsigned rounds,
                                    ChoiceJudge &judge) {
-  auto measure = [&](std::vector<uint32_t> choice) -> llvm::Expected<FrontPoint> {
-    auto kl = judge.together(choice);
+  auto measure = [&](const FrontPoint &chosen) -> llvm::Expected<FrontPoint> {
+    auto kl = judge.together(chosen.choice);
     if (!kl)
       return kl.takeError();
-    FrontPoint point = front.pointOf(std::move(choice));
-    point.measuredKl = *kl;
+    FrontPoint point = front.pointOf(chosen.choice, chosen.cache);
+    point.measuredKl = *kl + cacheKl(front, point);
     return point;
   };
   auto first = measure(start);
@@ -162,8 +170,9 @@ llvm::Expected<Exchanged> exchange(SearchFront &front, const Budgets &budgets,
   if (rounds == 0)
     return result;
   Knowledge knowledge(front);
-  std::set<std::vector<uint32_t>> seen = {start};
-  if (auto error = learn(knowledge, start, judge))
+  std::set<std::pair<std::vector<uint32_t>, std::optional<uint32_t>>> seen = {
+      {start.choice, start.cache}};
+  if (auto error = learn(knowledge, start.choice, judge))
     return std::move(error);
   for (double reach = 1; result.tried < rounds;) {
     SearchFront corrected = knowledge.corrected(reach);
@@ -174,24 +183,24 @@ llvm::Expected<Exchanged> exchange(SearchFront &front, const Budgets &budgets,
       llvm::consumeError(next.takeError());
       break;
     }
-    if (!seen.insert(next->choice).second)
+    if (!seen.insert({next->choice, next->cache}).second)
       break;
     ++result.tried;
-    auto trial = measure(std::move(next->choice));
+    auto trial = measure(*next);
     if (!trial)
       return trial.takeError();
     if (auto error = learn(knowledge, trial->choice, judge))
       return std::move(error);
-    if (isBetter(*trial, result.point, budgets))
+    if (isBetter(front, *trial, result.point, budgets))
       result.point = std::move(*trial);
     else
       reach /= 2;
   }
   front = knowledge.corrected(1);
-  FrontPoint known = front.pointOf(result.point.choice);
+  FrontPoint known = front.pointOf(result.point.choice, result.point.cache);
   known.measuredKl = result.point.measuredKl;
   result.point = std::move(known);
-  for (auto [before, after] : llvm::zip(start, result.point.choice))
+  for (auto [before, after] : llvm::zip(start.choice, result.point.choice))
     result.moved += before != after;
   return result;
 }

@@ -36,7 +36,8 @@ struct Exchanged {
   unsigned moved = 0;  ///< groups whose candidate is another one in the end
 };
 
-/// At most `rounds` trials from `start`, a choice within `budgets`. A trial is the best choice
+/// At most `rounds` trials from `start`, a point of `front` within `budgets`. What is measured is
+/// the model without its cache, whose divergence is added as it is known. A trial is the best choice
 /// within them by what is known: cells measured alone are as measured, others scaled like the cells
 /// nearest in bits among those of one method and family. Where a trial is not better than the best
 /// so far by more than a thousandth, the next goes half as far from the predictions; a choice that
@@ -45,7 +46,7 @@ struct Exchanged {
 /// The predictions of `front` become what is known in the end. Equal arguments and measurements
 /// give the same choice. Errors are those of the judge.
 llvm::Expected<Exchanged> exchange(SearchFront &front, const Budgets &budgets,
-                                   std::vector<uint32_t> start, unsigned rounds,
+                                   const FrontPoint &start, unsigned rounds,
                                    ChoiceJudge &judge);
 
 } // namespace qplan

@@ -8,12 +8,14 @@
 #include "passes/search/Front.h"
 
 #include "ir/Failure.h"
+#include "ir/Formats.h"
 #include "passes/search/JsonText.h"
 #include "passes/search/SiteGlob.h"
 #include "passes/search/TextFile.h"
 #include "passes/search/Treatment.h"
 
 #include <cmath>
+#include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/StringSet.h>
 
 namespace qplan {
@@ -29,13 +31,16 @@ constexpr uint64_t frontLimit = uint64_t(1) << 30;
 
 Json number(const std::optional<double> &value) { return value ? Json(*value) : Json(nullptr); }
 
-Json printPoint(const FrontPoint &point) {
-  return {{"bits", point.bits},
-          {"modelopt_bits", number(point.modeloptBits)},
-          {"kl", point.kl},
-          {"decode_ms", number(point.decodeMs)},
-          {"measured_kl", number(point.measuredKl)},
-          {"choice", point.choice}};
+Json printPoint(const FrontPoint &point, const SearchFront &front) {
+  Json json = {{"bits", point.bits},
+               {"modelopt_bits", number(point.modeloptBits)},
+               {"kl", point.kl},
+               {"decode_ms", number(point.decodeMs)},
+               {"measured_kl", number(point.measuredKl)},
+               {"choice", point.choice}};
+  if (point.cache)
+    json["cache"] = front.caches[*point.cache].format;
+  return json;
 }
 
 Json printGroup(const FrontGroup &group) {
@@ -212,6 +217,12 @@ bool FrontReader::readPoint(const Json &json, const std::string &where, const Se
       !may("modelopt_bits", point.modeloptBits) || !may("decode_ms", point.decodeMs) ||
       !may("measured_kl", point.measuredKl))
     return false;
+  if (const auto cache = json.find("cache"); cache != json.end()) {
+    point.cache = cache->is_string() ? front.cacheNamed(cache->get_ref<const std::string &>())
+                                     : std::nullopt;
+    if (!point.cache)
+      return failed("'cache' of {} is none of 'caches'", where);
+  }
   const Json *choice = list(json, where, "choice");
   if (!choice || (!choice->empty() && choice->size() != front.groups.size()))
     return failed("'choice' of {} has {} entries for {} groups", where,
@@ -226,6 +237,13 @@ bool FrontReader::readPoint(const Json &json, const std::string &where, const Se
 
 bool FrontReader::readCaches(const Json &json, SearchFront &front) {
   const Json *caches = list(json, "the file", "caches");
+  if (caches && !caches->empty()) {
+    const Json *context = field(json, "the file", "context");
+    if (!context || !context->is_number_unsigned() || context->get<uint64_t>() == 0 ||
+        context->get<uint64_t>() >> 31)
+      return failed("'context' is no count of tokens from 1 to 2^31");
+    front.context = context->get<int64_t>();
+  }
   for (size_t i = 0; caches && i < caches->size(); ++i) {
     const Json &entry = (*caches)[i];
     std::string where = fmt::format("cache {}", i);
@@ -236,6 +254,12 @@ bool FrontReader::readCaches(const Json &json, SearchFront &front) {
     if (!format || !format->is_string() || !kl || !bytes || !time)
       return failed("{} is incomplete", where);
     cache.format = format->get<std::string>();
+    auto known = parseFormat(cache.format);
+    if (!known)
+      llvm::consumeError(known.takeError());
+    if (!known || !formatInfo(*known).isKv || front.cacheNamed(cache.format))
+      return failed("{} is of '{}', which caches cannot have or which occurs twice", where,
+                    shownText(cache.format));
     if (!readNumber(*kl, where, "kl", cache.kl) ||
         !readNumber(*bytes, where, "bytes_per_token", cache.bytesPerToken) ||
         !readOptional(*time, where, "decode_ms", cache.decodeMs))
@@ -263,13 +287,14 @@ bool FrontReader::readAll(const Json &json, SearchFront &front) {
     return false;
   if (groups->empty())
     return failed("'groups' is empty");
+  if (!readCaches(json, front)) // points name them
+    return false;
   for (size_t p = 0; p < points->size(); ++p)
     if (!readPoint((*points)[p], fmt::format("point {}", p), front, front.points.emplace_back()))
       return false;
   if (!chosen->is_null() && !readPoint(*chosen, "'chosen'", front, front.chosen.emplace()))
     return false;
-  return readOptional(*base, "the file", "base_decode_ms", front.baseDecodeMs) &&
-         readCaches(json, front);
+  return readOptional(*base, "the file", "base_decode_ms", front.baseDecodeMs);
 }
 
 llvm::Expected<SearchFront> FrontReader::read(const Json &json) {
@@ -288,7 +313,8 @@ llvm::Expected<SearchFront> FrontReader::read(const Json &json) {
 
 } // namespace
 
-FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice) const {
+FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice,
+                                std::optional<uint32_t> cache) const {
   FrontPoint point;
   double elements = 0;
   // One unknown term leaves a sum unknown.
@@ -308,8 +334,28 @@ FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice) const {
   point.bits /= elements;
   if (point.modeloptBits)
     *point.modeloptBits /= elements;
+  if (cache) {
+    point.kl += caches[*cache].kl;
+    add(point.decodeMs, caches[*cache].decodeMs);
+  }
   point.choice = std::move(choice);
+  point.cache = cache;
   return point;
+}
+
+double SearchFront::memoryBytes(const FrontPoint &point) const {
+  double elements = 0;
+  for (const FrontGroup &group : groups)
+    elements += double(group.elements);
+  return point.bits * elements / 8 +
+         (point.cache ? caches[*point.cache].bytesPerToken * double(context) : 0.0);
+}
+
+std::optional<uint32_t> SearchFront::cacheNamed(llvm::StringRef name) const {
+  for (auto [i, cache] : llvm::enumerate(caches))
+    if (cache.format == name)
+      return uint32_t(i);
+  return std::nullopt;
 }
 
 llvm::Error SearchFront::checkModel(llvm::StringRef hash, llvm::StringRef file) const {
@@ -329,13 +375,15 @@ std::string printFront(const SearchFront &front) {
                {"ties", front.ties},
                {"candidates", front.candidates},
                {"base_decode_ms", number(front.baseDecodeMs)},
-               {"chosen", front.chosen ? printPoint(*front.chosen) : Json(nullptr)}};
+               {"chosen", front.chosen ? printPoint(*front.chosen, front) : Json(nullptr)}};
+  if (!front.caches.empty())
+    json["context"] = front.context;
   for (const char *key : {"groups", "points", "caches"})
     json[key] = Json::array();
   for (const FrontGroup &group : front.groups)
     json["groups"].push_back(printGroup(group));
   for (const FrontPoint &point : front.points)
-    json["points"].push_back(printPoint(point));
+    json["points"].push_back(printPoint(point, front));
   for (const FrontCache &cache : front.caches)
     json["caches"].push_back({{"format", cache.format},
                               {"kl", cache.kl},

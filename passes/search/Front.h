@@ -40,7 +40,8 @@ struct FrontGroup {
   bool operator==(const FrontGroup &) const = default;
 };
 
-/// One assignment of candidates to groups and what it sums to.
+/// One assignment of candidates to groups, and of a format to the cache where the search weighed
+/// several, and what it sums to.
 struct FrontPoint {
   double bits = 0;                  ///< stored bits for each weight in scope
   std::optional<double> modeloptBits; ///< as ModelOpt counts; absent: one group has none
@@ -48,16 +49,17 @@ struct FrontPoint {
   std::optional<double> decodeMs;   ///< predicted time of one decode step, the rest included
   std::optional<double> measuredKl; ///< of the assembled model on held-back text, where run
   std::vector<uint32_t> choice;     ///< candidate of each group; empty where it is not kept
+  std::optional<uint32_t> cache;    ///< of SearchFront::caches; absent where none were weighed
 
   bool operator==(const FrontPoint &) const = default;
 };
 
 /// One format of keys and values that the search weighed.
 struct FrontCache {
-  std::string format;
+  std::string format;             ///< name of its row in Formats.td; caches can have it
   double kl = 0;                  ///< measured divergence with only the cache changed, nats
   double bytesPerToken = 0;       ///< of one sequence, all layers
-  std::optional<double> decodeMs; ///< time that it adds to one decode step
+  std::optional<double> decodeMs; ///< time that a full cache adds to one decode step
 
   bool operator==(const FrontCache &) const = default;
 };
@@ -73,13 +75,18 @@ struct SearchFront {
   std::vector<FrontGroup> groups;      ///< at least one
   std::vector<FrontPoint> points;      ///< best trade-offs by rising bits; may be empty
   std::optional<FrontPoint> chosen;    ///< what the plan or recipe took
-  std::vector<FrontCache> caches;
+  std::vector<FrontCache> caches;      ///< what keys and values could be kept in; may be empty
+  int64_t context = 0;                 ///< tokens of the cache that counts; 0 without caches
   std::optional<double> baseDecodeMs;  ///< of one step, without the groups
 
   bool operator==(const SearchFront &) const = default;
 
-  /// The sums of `choice`, one candidate for each group.
-  FrontPoint pointOf(std::vector<uint32_t> choice) const;
+  /// The sums of `choice`, one candidate for each group, and of the cache's format, if any.
+  FrontPoint pointOf(std::vector<uint32_t> choice, std::optional<uint32_t> cache = {}) const;
+  /// Bytes of the weights in scope and of the point's cache of one sequence of `context` tokens.
+  double memoryBytes(const FrontPoint &point) const;
+  /// The place of the format `name` in `caches`, if it is there.
+  std::optional<uint32_t> cacheNamed(llvm::StringRef name) const;
   /// An error (invalid input) naming `file` unless the front is of the model `hash`.
   llvm::Error checkModel(llvm::StringRef hash, llvm::StringRef file) const;
 };

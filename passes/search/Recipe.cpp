@@ -8,6 +8,7 @@
 #include "passes/search/Recipe.h"
 
 #include "ir/Failure.h"
+#include "ir/packings/KvPages.h"
 #include "passes/search/TextFile.h"
 
 #include <llvm/ADT/STLExtras.h>
@@ -113,12 +114,12 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
   if (!recipe.rules.empty())
     return failed("the header line '{}' comes after site lines; move it before the first",
                   shown(key));
-  static const std::vector<std::string> known = {"model",       "sites",      "groups",
-                                                 "constraints", "statistics", "totals"};
+  static const std::vector<std::string> known = {
+      "model", "sites", "groups", "kv-cache", "constraints", "statistics", "totals"};
   if (!llvm::is_contained(known, key)) {
     llvm::StringRef nearest = nearestName(key, known);
-    return failed("header line '{}' is not known{} (known: model, sites, groups, constraints, "
-                  "statistics, totals)",
+    return failed("header line '{}' is not known{} (known: model, sites, groups, kv-cache, "
+                  "constraints, statistics, totals)",
                   shown(key),
                   nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
   }
@@ -130,6 +131,12 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
     if (value.contains(',') || value.contains(' '))
       return failed("the hash of '{}' is '{}', expected one word", key.str(), shown(value));
     (key == "model" ? header.modelHash : header.statisticsHash) = value.str();
+    return llvm::Error::success();
+  }
+  if (key == "kv-cache") {
+    if (auto format = parseKvFormat(value); !format)
+      return located(format.takeError(), recipe.file, line);
+    header.kvCache = value.str();
     return llvm::Error::success();
   }
   if (key == "sites")
@@ -299,6 +306,7 @@ std::string printRecipe(const Recipe &recipe) {
   printLine(text, "model", header.modelHash);
   printLine(text, "sites", llvm::join(header.scopes, ", "));
   printLine(text, "groups", llvm::join(header.groups, ", "));
+  printLine(text, "kv-cache", header.kvCache);
   printLine(text, "constraints", factsText(header.constraints));
   printLine(text, "statistics", header.statisticsHash);
   printLine(text, "totals", factsText(header.totals));

@@ -166,15 +166,7 @@ void addPlanOptions(CLI::App &command, CompileArguments &arguments) {
                   "`qplan targets` lists them (default: this machine)")
       ->type_name("TARGET")
       ->group(group);
-  command.add_option("--kv-cache", o.kvCache, "Format of cached keys and values: f32, f16, ...")
-      ->type_name("FORMAT")
-      ->group(group);
-  command
-      .add_option("--context", o.context,
-                  "Most tokens of a sequence (default: the model's, at most 4096)")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))
-      ->group(group);
+  addCacheOptions(command, o, group);
   command.add_option("--name", o.name, "Prefix of the emitted symbols (default: model)")
       ->type_name("NAME")
       ->group(group);

@@ -50,7 +50,7 @@ llvm::Error readSearch(const ReportArguments &arguments, ReportData &data) {
     return front.takeError();
   if (auto error = front->checkModel(textOr(data.manifest, "checkpoint"), path))
     return error;
-  data.chosen = chosenPoint(*front, data.sites);
+  data.chosen = chosenPoint(*front, data.sites, textOr(data.manifest, "kv_cache"));
   data.front = std::move(*front);
   return llvm::Error::success();
 }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
+#include "ir/packings/KvPages.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/SearchOptions.h"
@@ -46,28 +47,47 @@ nlohmann::ordered_json describe(const SearchFront &front, const FrontPoint &poin
     json["predicted_decode_ms"] = *point.decodeMs;
   if (point.measuredKl)
     json["measured_kl"] = *point.measuredKl;
+  if (point.cache) {
+    json["kv_cache"] = front.caches[*point.cache].format;
+    json["memory_bytes"] = int64_t(front.memoryBytes(point));
+  }
   for (auto &[treatment, sites] : counts(front, point))
     json["treatments"][treatment] = sites;
   return json;
 }
 
-std::string line(const FrontPoint &point) {
+std::string line(const SearchFront &front, const FrontPoint &point) {
   std::string text = fmt::format("{:>9.4f}  {:>12.6f}", point.bits, point.kl);
   if (point.decodeMs)
     text += fmt::format("  {:>10.3f}", *point.decodeMs);
+  if (point.cache)
+    text += fmt::format("  {:>12.0f}  {}", front.memoryBytes(point),
+                        front.caches[*point.cache].format);
   return text + "\n";
+}
+
+void showCaches(const SearchFront &front) {
+  if (front.caches.empty())
+    return;
+  print(fmt::format("\n{:<16}  {:>13}  {:>12}{}\n", "cache", "bytes a token", "KL of it",
+                    front.caches[0].decodeMs ? "     ms more" : ""));
+  for (const FrontCache &cache : front.caches)
+    print(fmt::format("{:<16}  {:>13.0f}  {:>12.6f}{}\n", cache.format, cache.bytesPerToken,
+                      cache.kl,
+                      cache.decodeMs ? fmt::format("  {:>10.3f}", *cache.decodeMs) : ""));
 }
 
 void showPoints(const SearchFront &front) {
   if (front.points.empty())
     return;
-  print(fmt::format("{:>9}  {:>12}{}\n", "bits", "predicted KL",
-                    front.points[0].decodeMs ? "   decode ms" : ""));
+  print(fmt::format("{:>9}  {:>12}{}{}\n", "bits", "predicted KL",
+                    front.points[0].decodeMs ? "   decode ms" : "",
+                    front.points[0].cache ? "  memory bytes  cache" : ""));
   // A page of them; the file holds all.
   constexpr size_t shown = 16;
   size_t count = std::min(shown, front.points.size());
   for (size_t i = 0; i < count; ++i)
-    print(line(front.points[count > 1 ? i * (front.points.size() - 1) / (count - 1) : 0]));
+    print(line(front, front.points[count > 1 ? i * (front.points.size() - 1) / (count - 1) : 0]));
 }
 
 void showChoice(const SearchFront &front, const FrontPoint &point) {
@@ -76,6 +96,9 @@ void showChoice(const SearchFront &front, const FrontPoint &point) {
     print(fmt::format(" (measured {:.6f})", *point.measuredKl));
   if (point.decodeMs)
     print(fmt::format(", {:.3f} ms a decode step", *point.decodeMs));
+  if (point.cache)
+    print(fmt::format(", keys and values in {}: {:.0f} bytes with {} tokens",
+                      front.caches[*point.cache].format, front.memoryBytes(point), front.context));
   print("\n");
   for (auto &[treatment, sites] : counts(front, point))
     print(fmt::format("  {:>5} sites  {}\n", sites, treatment));
@@ -93,9 +116,41 @@ void summarize(const SearchArguments &arguments, const SearchFront &front, doubl
     return;
   }
   if (front.chosen)
-    showChoice(front, *front.chosen);
-  else
-    showPoints(front);
+    return showChoice(front, *front.chosen);
+  showPoints(front);
+  showCaches(front);
+}
+
+/// Makes the caches of `front` those that the command line asks for.
+llvm::Error adaptCaches(SearchFront &front, const SearchArguments &arguments) {
+  const CompileOptions &o = arguments.options;
+  if (o.kvCache.empty() && !o.context)
+    return llvm::Error::success();
+  if (front.caches.empty())
+    return usageError("--front {}: that search did not weigh the cache; search again with "
+                      "--kv-cache auto, or leave out --kv-cache and --context",
+                      arguments.front);
+  if (!o.kvCache.empty() && o.kvCache != "auto") {
+    auto format = parseKvFormat(o.kvCache);
+    if (!format)
+      return usageError("--kv-cache: {}", llvm::toString(format.takeError()));
+    auto cache = front.cacheNamed(formatName(*format));
+    if (!cache)
+      return usageError("--kv-cache {}: the search that made {} did not weigh it; search again with "
+                        "--kv-cache auto",
+                        o.kvCache, arguments.front);
+    front.caches = {FrontCache(front.caches[*cache])};
+  }
+  if (o.context && o.context != front.context) {
+    front.context = o.context;
+    for (FrontCache &cache : front.caches) // they were timed at another depth
+      cache.decodeMs.reset();
+  }
+  auto points = tradeOffs(front, front.points.size());
+  if (!points)
+    return points.takeError();
+  front.points = std::move(*points);
+  return llvm::Error::success();
 }
 
 llvm::Expected<SearchFront> answer(const SearchArguments &arguments, const Budgets &budgets) {
@@ -110,6 +165,8 @@ llvm::Expected<SearchFront> answer(const SearchArguments &arguments, const Budge
       return std::move(error);
   }
   front->chosen.reset();
+  if (auto error = adaptCaches(*front, arguments))
+    return std::move(error);
   if (!budgets.any())
     return front;
   auto chosen = chooseWithin(*front, budgets);
@@ -149,6 +206,9 @@ llvm::Error search(const SearchArguments &arguments) {
   if (options.model.empty() && arguments.front.empty())
     return usageError("search: MODEL is missing; name a checkpoint to search, or --front FILE to "
                       "answer another budget from an earlier search");
+  if (arguments.front.empty() && budgets->any() && options.kvCache == "auto")
+    if (auto error = budgets->checkCountCache())
+      return error;
   if (!arguments.front.empty() && !options.automatic.empty())
     return usageError("--front {}: the candidates are those of that search; leave out --auto",
                       arguments.front);
@@ -184,6 +244,8 @@ void addSearchCommand(CLI::App &app, Action &action) {
       "  qplan search ./model --calib text.txt -o front.json     measure once: every budget\n"
       "  qplan search --front front.json --effective-bits 4.6 --save-recipe r.recipe\n"
       "  qplan compile ./model -o m.qplan --recipe r.recipe --calib text.txt\n"
+      "  qplan search ./model --calib text.txt -o front.json --kv-cache auto --context 8192 \\\n"
+      "        --memory-bytes 2G                                 weights and cache together\n"
       "Several budgets hold at once. With --max-kl the smallest plan within it is chosen (or, with\n"
       "a budget of size too, the fastest one), else the least damage.");
   auto arguments = std::make_shared<SearchArguments>();
@@ -196,6 +258,7 @@ void addSearchCommand(CLI::App &app, Action &action) {
       ->type_name("FILE");
   addSearchOptions(*command, options, "Treatments");
   addBudgetOptions(*command, arguments->budgets);
+  addCacheOptions(*command, options, "Cache");
   addCalibrationOptions(*command, options);
   const char *work = "Work";
   command

@@ -14,12 +14,20 @@ llvm::Expected<Budgets> BudgetArguments::resolve() const {
   set(budgets.modeloptBits, modeloptBits);
   set(budgets.decodeMs, decodeMs);
   set(budgets.maxKl, maxKl);
-  if (!weightBytes.empty()) {
-    auto bytes = parseWeightBytes(weightBytes);
+  auto setBytes = [](std::optional<int64_t> &target, const char *option,
+                     const std::string &text) -> llvm::Error {
+    if (text.empty())
+      return llvm::Error::success();
+    auto bytes = parseByteCount(option, text);
     if (!bytes)
       return bytes.takeError();
-    budgets.weightBytes = *bytes;
-  }
+    target = *bytes;
+    return llvm::Error::success();
+  };
+  if (auto error = setBytes(budgets.weightBytes, "--weight-bytes", weightBytes))
+    return std::move(error);
+  if (auto error = setBytes(budgets.memoryBytes, "--memory-bytes", memoryBytes))
+    return std::move(error);
   return budgets;
 }
 
@@ -35,6 +43,13 @@ void addSearchOptions(CLI::App &command, CompileOptions &o, const char *group) {
                   "Activations that the search may use: 16, 8 or any")
       ->type_name("16|8|any")
       ->check(CLI::IsMember({"16", "8", "any"}))
+      ->group(group);
+  command
+      .add_option("--score", o.score,
+                  "How candidates are judged: trace (one is measured at each group of sites, the "
+                  "others follow by their errors), kl (each is measured at each group)")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"trace", "kl"}))
       ->group(group);
   command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")
       ->type_name("GROUPS")
@@ -76,6 +91,11 @@ void addBudgetOptions(CLI::App &command, BudgetArguments &budgets) {
       ->type_name("BYTES")
       ->group(group);
   command
+      .add_option("--memory-bytes", budgets.memoryBytes,
+                  "Bytes of those weights and of the cache of one sequence of --context tokens")
+      ->type_name("BYTES")
+      ->group(group);
+  command
       .add_option("--decode-ms", budgets.decodeMs,
                   "Milliseconds of a decode step, predicted from kernels timed on this machine")
       ->type_name("MS")
@@ -86,6 +106,21 @@ void addBudgetOptions(CLI::App &command, BudgetArguments &budgets) {
                   "Predicted KL divergence, in nats; the smallest plan is then chosen")
       ->type_name("KL")
       ->check(CLI::PositiveNumber)
+      ->group(group);
+}
+
+void addCacheOptions(CLI::App &command, CompileOptions &o, const char *group) {
+  command
+      .add_option("--kv-cache", o.kvCache,
+                  "Format of cached keys and values: f32, f16, ..., or auto: chosen with the "
+                  "treatments")
+      ->type_name("FORMAT")
+      ->group(group);
+  command
+      .add_option("--context", o.context,
+                  "Most tokens of a sequence (default: the model's, at most 4096)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))
       ->group(group);
 }
 

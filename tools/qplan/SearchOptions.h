@@ -16,7 +16,7 @@ namespace qplan {
 /// Budgets as they were typed; 0 and empty text are absent.
 struct BudgetArguments {
   double effectiveBits = 0, modeloptBits = 0, decodeMs = 0, maxKl = 0;
-  std::string weightBytes;
+  std::string weightBytes, memoryBytes;
 
   /// Errors: wrong usage.
   llvm::Expected<Budgets> resolve() const;
@@ -24,8 +24,10 @@ struct BudgetArguments {
 
 /// --auto, --activations, --group, --for-export, --sites, into `options`; `group` is their heading.
 void addSearchOptions(CLI::App &command, CompileOptions &options, const char *group);
-/// --effective-bits, --effective-bits-modelopt, --weight-bytes, --decode-ms, --max-kl
+/// --effective-bits, --effective-bits-modelopt, --weight-bytes, --memory-bytes, --decode-ms, --max-kl
 void addBudgetOptions(CLI::App &command, BudgetArguments &budgets);
+/// --kv-cache, --context, under the heading `group`.
+void addCacheOptions(CLI::App &command, CompileOptions &options, const char *group);
 /// --calib, --calib-samples, --calib-length, --statistics
 void addCalibrationOptions(CLI::App &command, CompileOptions &options);
 

@@ -25,13 +25,16 @@ struct UniformPoint {
   FrontPoint point;
 };
 
-std::vector<UniformPoint> uniformPoints(const SearchFront &front) {
+/// With the cache of `chosen`, so that treatments make the difference.
+std::vector<UniformPoint> uniformPoints(const SearchFront &front,
+                                        const std::optional<FrontPoint> &chosen) {
   std::vector<UniformPoint> uniform;
   for (uint32_t c = 0; c < front.candidates.size(); ++c)
     if (std::all_of(front.groups.begin(), front.groups.end(),
                     [&](const FrontGroup &group) { return group.cells[c].allowed; }))
       uniform.push_back({front.candidates[c],
-                         front.pointOf(std::vector<uint32_t>(front.groups.size(), c))});
+                         front.pointOf(std::vector<uint32_t>(front.groups.size(), c),
+                                       chosen ? chosen->cache : std::nullopt)});
   return uniform;
 }
 
@@ -103,7 +106,7 @@ void writeFrontGraph(Markup &page, const ReportFacts &facts) {
     page.close();
     return;
   }
-  std::vector<UniformPoint> uniform = uniformPoints(*facts.data.front);
+  std::vector<UniformPoint> uniform = uniformPoints(*facts.data.front, facts.data.chosen);
   std::string gain = facts.data.chosen ? gainOf(*facts.data.chosen, uniform) : "";
   page.leaf("p", {{"class", "soft"}},
             "Every point of the line is a mix that no other mix of at most its size beats." +

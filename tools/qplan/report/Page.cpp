@@ -13,7 +13,7 @@ namespace {
 /// Sections in the order in which they are read: what, how well, why, all of it.
 constexpr void (*sections[])(Markup &, const ReportFacts &) = {
     writeHeadline,   writeChosenMap,    writeSensitivity, writeFrontGraph,
-    writeLayerErrors, writeMeasurements, writeSiteTable};
+    writeCaches,     writeLayerErrors,  writeMeasurements, writeSiteTable};
 
 /// Mean bits of each treatment of the plan's layers, and letters by rising bits: A is the
 /// smallest. Without layers all sites count.

@@ -70,7 +70,8 @@ llvm::Expected<std::vector<ReportSite>> reportSites(const nlohmann::ordered_json
 }
 
 std::optional<FrontPoint> chosenPoint(const SearchFront &front,
-                                      const std::vector<ReportSite> &sites) {
+                                      const std::vector<ReportSite> &sites,
+                                      llvm::StringRef kvCache) {
   llvm::StringMap<llvm::StringRef> treatments;
   for (const ReportSite &site : sites)
     treatments[site.name] = site.treatment;
@@ -85,8 +86,8 @@ std::optional<FrontPoint> chosenPoint(const SearchFront &front,
       return front.chosen;
     choice.push_back(uint32_t(candidate - front.candidates.begin()));
   }
-  FrontPoint point = front.pointOf(std::move(choice));
-  if (front.chosen && front.chosen->choice == point.choice)
+  FrontPoint point = front.pointOf(std::move(choice), front.cacheNamed(kvCache));
+  if (front.chosen && front.chosen->choice == point.choice && front.chosen->cache == point.cache)
     point.measuredKl = front.chosen->measuredKl;
   return point;
 }

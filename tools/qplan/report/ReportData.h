@@ -47,10 +47,12 @@ struct ReportData {
 llvm::Expected<std::vector<ReportSite>> reportSites(const nlohmann::ordered_json &manifest,
                                                     const std::string &path);
 
-/// The point of `front` at which all groups have the treatments of `sites`; where they have
-/// others (a recipe was edited), what the search itself chose, if that is known.
+/// The point of `front` at which all groups have the treatments of `sites` and the cache has the
+/// format `kvCache`; where treatments are others (a recipe was edited), what the search itself
+/// chose, if that is known.
 std::optional<FrontPoint> chosenPoint(const SearchFront &front,
-                                      const std::vector<ReportSite> &sites);
+                                      const std::vector<ReportSite> &sites,
+                                      llvm::StringRef kvCache);
 
 /// The best trade-offs: those that the front keeps, else the convex hull of its cells.
 llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front);

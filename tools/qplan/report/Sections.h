@@ -30,6 +30,8 @@ void writeChosenMap(Markup &page, const ReportFacts &facts);
 void writeSensitivity(Markup &page, const ReportFacts &facts);
 /// Bits and time against predicted divergence, with what was chosen.
 void writeFrontGraph(Markup &page, const ReportFacts &facts);
+/// What keys and values could be kept in; nothing where the search did not weigh it.
+void writeCaches(Markup &page, const ReportFacts &facts);
 /// Emitted code against the QDQ form behind each layer.
 void writeLayerErrors(Markup &page, const ReportFacts &facts);
 /// Measured accuracy and speed.

@@ -1,4 +1,4 @@
-//===- Tables.cpp - what was measured, and all sites ----------------------===//
+//===- Tables.cpp - what was measured, caches, all sites ------------------===//
 
 #include "tools/qplan/report/Charts.h"
 #include "tools/qplan/report/Sections.h"
@@ -105,6 +105,36 @@ void writeMeasurements(Markup &page, const ReportFacts &facts) {
   writeAccuracy(page, facts.data);
   writeSpeed(page, facts.data);
   page.close();
+}
+
+void writeCaches(Markup &page, const ReportFacts &facts) {
+  if (!facts.data.front || facts.data.front->caches.empty())
+    return;
+  const SearchFront &front = *facts.data.front;
+  const bool timed = front.caches[0].decodeMs.has_value();
+  page.open("section");
+  page.leaf("h2", {}, "Keys and values");
+  page.leaf("p", {{"class", "soft"}},
+            "What each format of the cache costs by itself: the divergence of the unquantized model "
+            "with only its cache changed.");
+  page.open("table").open("tr").leaf("th", {}, "format");
+  page.leaf("th", {{"class", "n"}}, "KL, nats").leaf("th", {{"class", "n"}}, "bytes a token");
+  page.leaf("th", {{"class", "n"}}, fmt::format("{} tokens", front.context));
+  if (timed)
+    page.leaf("th", {{"class", "n"}}, "ms more when full");
+  page.leaf("th", {}, "").close();
+  for (size_t i = 0; i < front.caches.size(); ++i) {
+    const FrontCache &cache = front.caches[i];
+    page.open("tr").open("td").leaf("code", {}, cache.format).close();
+    page.leaf("td", {{"class", "n"}}, shortNumber(cache.kl));
+    page.leaf("td", {{"class", "n"}}, fmt::format("{:.0f}", cache.bytesPerToken));
+    page.leaf("td", {{"class", "n"}}, bytesText(cache.bytesPerToken * double(front.context)));
+    if (timed)
+      page.leaf("td", {{"class", "n"}}, cache.decodeMs ? shortNumber(*cache.decodeMs) : "");
+    const bool chosen = facts.data.chosen && facts.data.chosen->cache == uint32_t(i);
+    page.leaf("td", {{"class", "soft"}}, chosen ? "this plan" : "").close();
+  }
+  page.close().close();
 }
 
 void writeSiteTable(Markup &page, const ReportFacts &facts) {

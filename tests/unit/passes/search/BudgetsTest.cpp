@@ -39,6 +39,17 @@ SearchFront front(bool times = false) {
   return front;
 }
 
+/// The same with 100 tokens in one of three caches.
+SearchFront cachedFront(bool times = false) {
+  SearchFront some = front(times);
+  some.context = 100;
+  some.caches = {{"f16", 0.0001, 16, {}}, {"fp8_e4m3_tensor", 0.002, 8, {}}, {"nvfp4", 0.05, 5, {}}};
+  if (times)
+    for (FrontCache &cache : some.caches)
+      cache.decodeMs = cache.bytesPerToken * 0.02;
+  return some;
+}
+
 std::string failure(const SearchFront &front, const Budgets &budgets) {
   auto point = chooseWithin(front, budgets);
   EXPECT_FALSE(bool(point));
@@ -82,6 +93,85 @@ TEST(Budgets, KeepsSeveralAtOnce) {
   EXPECT_EQ(point.choice, Choice({1, 1, 2}));
 }
 
+TEST(Budgets, ChoosesTheCacheWithTheTreatments) {
+  // 1500 bytes of weights at least, 3000 at most; caches of 1600, 800 and 500 bytes.
+  FrontPoint point = chosen(cachedFront(), {.memoryBytes = 3100});
+  EXPECT_EQ(point.cache, 1u);
+  EXPECT_EQ(point.choice, Choice({1, 1, 2})); // 2250 + 800
+  EXPECT_EQ(chosen(cachedFront(), {.memoryBytes = 4600}).cache, 0u);
+  EXPECT_EQ(chosen(cachedFront(), {.memoryBytes = 2000}).cache, 2u);
+  EXPECT_EQ(chosen(cachedFront(), {.effectiveBits = 4, .memoryBytes = 4600}).choice,
+            Choice({0, 0, 0}));
+  // The least memory within a divergence, of which the cache takes its part.
+  FrontPoint least = chosen(cachedFront(), {.maxKl = 0.0625});
+  EXPECT_EQ(least.choice, Choice({0, 0, 0}));
+  EXPECT_EQ(least.cache, 1u);
+  EXPECT_LE(least.kl, 0.0625);
+  EXPECT_EQ(chosen(cachedFront(true), {.decodeMs = 1.3 + 0.16}).cache, 1u);
+  auto recipe = searchRecipe(cachedFront(), point, {.memoryBytes = 3100});
+  ASSERT_TRUE(bool(recipe));
+  EXPECT_EQ(recipe->header.kvCache, "fp8_e4m3_tensor");
+  EXPECT_EQ(recipe->header.totals.back().second, "3050");
+}
+
+TEST(Budgets, OfCachesAreExact) {
+  std::mt19937 random(7);
+  auto uniform = [&] { return std::generate_canonical<double, 32>(random); };
+  for (int trial = 0; trial < 200; ++trial) {
+    SearchFront some = cachedFront(true);
+    for (FrontGroup &group : some.groups)
+      for (FrontCell &cell : group.cells)
+        cell = {std::floor(4000 + 4000 * uniform()), {}, uniform(), uniform(), true};
+    for (FrontCache &cache : some.caches)
+      cache = {cache.format, uniform(), std::floor(1 + 20 * uniform()), uniform()};
+    Budgets budgets{.memoryBytes = 1500 + int64_t(3000 * uniform())};
+    if (trial % 3 == 1)
+      budgets.decodeMs = 1 + 3 * uniform();
+    if (trial % 3 == 2)
+      budgets.maxKl = 0.5 + 2 * uniform();
+    const bool byTime = budgets.maxKl.has_value(); // times are known
+    auto value = [&](const FrontPoint &p) { return byTime ? *p.decodeMs : p.kl; };
+    std::optional<double> best;
+    for (uint32_t i = 0; i < 81; ++i) {
+      FrontPoint point = some.pointOf({i % 3, i / 3 % 3, i / 9 % 3}, i / 27);
+      bool fits = some.memoryBytes(point) <= double(*budgets.memoryBytes) &&
+                  (!budgets.decodeMs || *point.decodeMs <= *budgets.decodeMs) &&
+                  (!budgets.maxKl || point.kl <= *budgets.maxKl);
+      EXPECT_EQ(fits, keepsWithin(some, point, budgets));
+      if (fits && (!best || value(point) < *best))
+        best = value(point);
+    }
+    auto found = chooseWithin(some, budgets);
+    ASSERT_EQ(bool(found), best.has_value()) << trial;
+    if (found)
+      EXPECT_NEAR(value(*found), *best, 1e-9) << trial;
+    else
+      llvm::consumeError(found.takeError());
+  }
+}
+
+TEST(Budgets, SayWhatCachesNeed) {
+  EXPECT_EQ(failure(cachedFront(), {.effectiveBits = 5}),
+            "--effective-bits 5: no budget counts the cache, whose format is to be chosen; add "
+            "--memory-bytes, --decode-ms or --max-kl, or choose it with --kv-cache FORMAT");
+  EXPECT_NE(failure(front(), {.memoryBytes = 5000}).find("did not weigh the cache"),
+            std::string::npos);
+  EXPECT_EQ(failure(cachedFront(), {.memoryBytes = 1999}),
+            "--memory-bytes 1999: these treatments need at least 2000 bytes (int4_g32_asym "
+            "everywhere, the cache in nvfp4); raise the budget or add a smaller treatment");
+  EXPECT_NE(failure(cachedFront(true), {.effectiveBits = 5,
+                                        .modeloptBits = 6,
+                                        .memoryBytes = 5000,
+                                        .decodeMs = 9})
+                .find("--effective-bits 5, --effective-bits-modelopt 6, --memory-bytes 5000, "
+                      "--decode-ms 9 are more budgets than can be kept at once (3)"),
+            std::string::npos);
+  // One cache is no choice: any budget does.
+  SearchFront one = cachedFront();
+  one.caches.resize(1);
+  EXPECT_EQ(chosen(one, {.effectiveBits = 4}).cache, 0u);
+}
+
 TEST(Budgets, LeavesOutWhatIsNotAllowed) {
   SearchFront some = front();
   some.groups[0].cells[0].allowed = false;
@@ -118,7 +208,7 @@ TEST(Budgets, NeedsTimesAndModelOptsSizes) {
 
 TEST(Budgets, ReadsBytes) {
   auto value = [](llvm::StringRef text) {
-    auto bytes = parseWeightBytes(text);
+    auto bytes = parseByteCount("--weight-bytes", text);
     if (bytes)
       return *bytes;
     llvm::consumeError(bytes.takeError());
@@ -143,6 +233,15 @@ TEST(Budgets, TradesSizeForDamage) {
         EXPECT_LT((*points)[i].kl, (*points)[i - 1].kl);
       }
     }
+  }
+  SearchFront cached = cachedFront();
+  auto together = tradeOffs(cached, 100);
+  ASSERT_TRUE(bool(together));
+  EXPECT_EQ(together->front().cache, 2u);
+  EXPECT_EQ(together->back().cache, 0u);
+  for (size_t i = 1; i < together->size(); ++i) {
+    EXPECT_GT(cached.memoryBytes((*together)[i]), cached.memoryBytes((*together)[i - 1]));
+    EXPECT_LT((*together)[i].kl, (*together)[i - 1].kl);
   }
   auto few = tradeOffs(front(), 3);
   ASSERT_TRUE(bool(few));

@@ -45,7 +45,7 @@ public:
   }
   llvm::Expected<double> together(llvm::ArrayRef<uint32_t> choice) override {
     ++calls;
-    EXPECT_TRUE(keepsWithin(front(), choice, budgets));
+    EXPECT_TRUE(keepsWithin(front(), front().pointOf(choice.vec()), budgets));
     return truth(choice);
   }
   llvm::Expected<std::vector<double>> alone(llvm::ArrayRef<GroupChoice> choices) override {
@@ -71,8 +71,8 @@ private:
 
 std::vector<double> ones() { return std::vector<double>(10, 1.0); }
 
-std::vector<uint32_t> startFor(const Budgets &budgets) {
-  return llvm::cantFail(chooseWithin(front(), budgets)).choice;
+FrontPoint startFor(const Budgets &budgets) {
+  return llvm::cantFail(chooseWithin(front(), budgets));
 }
 
 } // namespace
@@ -111,7 +111,7 @@ TEST(Exchange, KeepsTheStartWhereThePredictionIsRight) {
   SearchFront known = front();
   auto found = exchange(known, budgets, startFor(budgets), 3, model);
   ASSERT_TRUE(bool(found));
-  EXPECT_EQ(found->point.choice, startFor(budgets));
+  EXPECT_EQ(found->point.choice, startFor(budgets).choice);
   EXPECT_EQ(found->tried, 0u); // the solver gives the same again
   EXPECT_EQ(found->moved, 0u);
   EXPECT_EQ(known, front());
@@ -165,7 +165,7 @@ TEST(Exchange, HalvesWhatDoesNotHelp) {
   SearchFront known = front();
   auto found = exchange(known, budgets, startFor(budgets), 8, judge);
   ASSERT_TRUE(bool(found));
-  EXPECT_EQ(found->point.choice, startFor(budgets));
+  EXPECT_EQ(found->point.choice, startFor(budgets).choice);
   EXPECT_GE(found->tried, 1u);
   EXPECT_EQ(judge.tried.size(), found->tried + 1);
 }
@@ -175,12 +175,27 @@ TEST(Exchange, MakesABoundOnTheDivergenceReal) {
   Budgets budgets{.maxKl = 0.01};
   Made model(std::vector<double>(10, 1.5), /*interplay=*/1.2);
   SearchFront known = front();
-  const std::vector<uint32_t> start = startFor(budgets);
+  const FrontPoint start = startFor(budgets);
   auto found = exchange(known, budgets, start, 4, model);
   ASSERT_TRUE(bool(found));
   EXPECT_GT(found->before, 0.01);
   EXPECT_LE(*found->point.measuredKl, 0.01);
-  EXPECT_GT(found->point.bits, front().pointOf(start).bits);
+  EXPECT_GT(found->point.bits, start.bits);
+}
+
+TEST(Exchange, AddsTheCacheToWhatIsMeasured) {
+  SearchFront known = front();
+  known.context = 1000;
+  known.caches = {{"f16", 0.0, 20, {}}, {"nvfp4", 0.003, 5, {}}};
+  Budgets budgets{.maxKl = 0.02};
+  auto start = chooseWithin(known, budgets);
+  ASSERT_TRUE(bool(start));
+  ASSERT_EQ(start->cache, 1u);
+  Made model(ones());
+  auto found = exchange(known, budgets, *start, 0, model);
+  ASSERT_TRUE(bool(found));
+  EXPECT_EQ(found->point.cache, 1u);
+  EXPECT_NEAR(*found->point.measuredKl, start->kl, 1e-9);
 }
 
 TEST(Exchange, HandsOverErrors) {
@@ -193,7 +208,7 @@ TEST(Exchange, HandsOverErrors) {
     }
   } judge;
   SearchFront known = front();
-  auto found = exchange(known, {.effectiveBits = 5.0}, std::vector<uint32_t>(10, 1), 1, judge);
+  auto found = exchange(known, {.effectiveBits = 5.0}, known.pointOf(std::vector<uint32_t>(10, 1)), 1, judge);
   ASSERT_FALSE(bool(found));
   EXPECT_EQ(llvm::toString(found.takeError()), "broken");
 }

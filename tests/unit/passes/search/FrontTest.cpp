@@ -30,7 +30,9 @@ SearchFront sample() {
   front.points[1].choice.clear();
   front.chosen = front.pointOf({1, 0});
   front.chosen->measuredKl = 0.6;
-  front.caches = {{"int8", 0.001, 640, std::nullopt}};
+  front.caches = {{"int8", 0.001, 640, 0.25}, {"nvfp4", 0.0625, 350, std::nullopt}};
+  front.context = 1000;
+  front.chosen->cache = 1;
   return front;
 }
 
@@ -57,6 +59,18 @@ TEST(Front, RoundTripIsExact) {
   EXPECT_EQ(printFront(*again), text);
 }
 
+TEST(Front, HoldsNoCachesWhereNoneWereWeighed) {
+  SearchFront front = sample();
+  front.caches.clear();
+  front.chosen->cache.reset();
+  front.context = 0;
+  std::string text = printFront(front);
+  EXPECT_EQ(text.find("context"), std::string::npos);
+  auto again = parseFront(text, "f.json");
+  ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
+  EXPECT_EQ(*again, front);
+}
+
 TEST(Front, SumsAChoice) {
   FrontPoint point = sample().pointOf({1, 0});
   EXPECT_DOUBLE_EQ(point.bits, (800 + 1275) / 400.0);
@@ -64,6 +78,14 @@ TEST(Front, SumsAChoice) {
   EXPECT_DOUBLE_EQ(point.kl, 0.625);
   ASSERT_TRUE(point.decodeMs.has_value());
   EXPECT_DOUBLE_EQ(*point.decodeMs, 5.5);
+  // The cache is one more term of the divergence and the time, and of memory.
+  FrontPoint cached = sample().pointOf({1, 0}, 0);
+  EXPECT_DOUBLE_EQ(cached.bits, point.bits);
+  EXPECT_DOUBLE_EQ(cached.kl, 0.626);
+  EXPECT_DOUBLE_EQ(*cached.decodeMs, 5.75);
+  EXPECT_DOUBLE_EQ(sample().memoryBytes(point), 2075 / 8.0);
+  EXPECT_DOUBLE_EQ(sample().memoryBytes(cached), 2075 / 8.0 + 640000);
+  EXPECT_FALSE(sample().pointOf({1, 0}, 1).decodeMs.has_value());
   // A time that one group lacks is not known of the sum.
   EXPECT_FALSE(sample().pointOf({1, 1}).decodeMs.has_value());
 }
@@ -95,6 +117,14 @@ TEST(Front, NamesWhatIsWrong) {
   expectPart(messageAfter([](Json &j) { j["points"][0]["choice"].push_back(0); }),
              "3 entries for 2 groups");
   expectPart(messageAfter([](Json &j) { j["caches"][0].erase("kl"); }), "cache 0 has no 'kl'");
+  expectPart(messageAfter([](Json &j) { j["caches"][0]["format"] = "tcq2"; }),
+             "cache 0 is of 'tcq2', which caches cannot have");
+  expectPart(messageAfter([](Json &j) { j["caches"][1]["format"] = "int8"; }), "occurs twice");
+  expectPart(messageAfter([](Json &j) { j["chosen"]["cache"] = "f16"; }),
+             "'cache' of 'chosen' is none of 'caches'");
+  expectPart(messageAfter([](Json &j) { j["chosen"]["cache"] = 1; }), "is none of 'caches'");
+  expectPart(messageAfter([](Json &j) { j.erase("context"); }), "the file has no 'context'");
+  expectPart(messageAfter([](Json &j) { j["context"] = 0; }), "no count of tokens");
   expectPart(messageAfter([](Json &j) { j = Json::array(); }), "this is no front of a search");
   auto cut = parseFront(printFront(sample()).substr(0, 200), "f.json");
   ASSERT_FALSE(bool(cut));

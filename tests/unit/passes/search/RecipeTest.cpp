@@ -17,6 +17,7 @@ const char *full = "qplan-recipe 1\n"
                    "model: 0123456789abcdef\n"
                    "sites: layers, lm_head\n"
                    "groups: qkv, gate_up\n"
+                   "kv-cache: int8\n"
                    "constraints: effective-bits=4.8, activations=any\n"
                    "statistics: fedcba9876543210\n"
                    "totals: effective-bits=4.7961, score=0.0123\n"
@@ -57,7 +58,8 @@ TEST(Recipe, RoundTripIsExact) {
   ASSERT_EQ(recipe.header.constraints.size(), 2u);
   EXPECT_EQ(recipe.header.constraints[0].second, "4.8");
   ASSERT_EQ(recipe.rules.size(), 3u);
-  EXPECT_EQ(recipe.rules[1].line, 10u);
+  EXPECT_EQ(recipe.header.kvCache, "int8");
+  EXPECT_EQ(recipe.rules[1].line, 11u);
 }
 
 TEST(Recipe, ReadsCommentsBlanksAndLineEnds) {

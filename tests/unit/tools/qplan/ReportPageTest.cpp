@@ -78,7 +78,7 @@ TEST(ReportPage, SaysWhatToRunForWhatIsNotKnown) {
 TEST(ReportPage, ShowsTheSearch) {
   ReportData known = data();
   known.front = front();
-  known.chosen = chosenPoint(*known.front, known.sites);
+  known.chosen = chosenPoint(*known.front, known.sites, "f16");
   ASSERT_TRUE(known.chosen.has_value());
   EXPECT_EQ(known.chosen->choice, (std::vector<uint32_t>{0, 0, 1, 1}));
   EXPECT_DOUBLE_EQ(known.chosen->bits, 6.25);
@@ -88,6 +88,25 @@ TEST(ReportPage, ShowsTheSearch) {
   expectPart(page, "bits against predicted divergence");
   expectPart(page, "At 6.25 bits this plan is expected to have 50 % of the divergence");
   EXPECT_EQ(page.find("This plan carries no search."), std::string::npos);
+}
+
+TEST(ReportPage, ShowsCaches) {
+  ReportData known = data();
+  EXPECT_EQ(pageOf(known).find("Keys and values"), std::string::npos);
+  known.front = front();
+  known.front->context = 1000;
+  known.front->caches = {{"f16", 0.0, 640, {}}, {"int8", 0.00125, 330, {}}};
+  known.chosen = chosenPoint(*known.front, known.sites, "int8");
+  ASSERT_TRUE(known.chosen && known.chosen->cache);
+  EXPECT_EQ(*known.chosen->cache, 1u);
+  std::string page = pageOf(known);
+  expectPart(page, "Keys and values");
+  expectPart(page, "330.0 kB");
+  expectPart(page, "this plan");
+  // The search's own choice had another cache: what it measured is not this plan's.
+  known.front->chosen = known.front->pointOf(known.chosen->choice, 0);
+  known.front->chosen->measuredKl = 0.5;
+  EXPECT_FALSE(chosenPoint(*known.front, known.sites, "int8")->measuredKl.has_value());
 }
 
 TEST(ReportPage, ShowsMeasurements) {
@@ -110,9 +129,9 @@ TEST(ReportPage, TakesTheSearchsOwnChoiceForAnEditedRecipe) {
   ReportData known = data();
   known.sites[0].treatment = "fp8_e4m3";
   SearchFront searched = front();
-  EXPECT_FALSE(chosenPoint(searched, known.sites).has_value());
+  EXPECT_FALSE(chosenPoint(searched, known.sites, "f16").has_value());
   searched.chosen = searched.pointOf({1, 1, 1, 1});
-  EXPECT_EQ(*chosenPoint(searched, known.sites), *searched.chosen);
+  EXPECT_EQ(*chosenPoint(searched, known.sites, "f16"), *searched.chosen);
 }
 
 TEST(ReportPage, RefusesADamagedManifest) {

@@ -55,6 +55,12 @@ def compile_plan(qplan, model, plan, arguments):
     return plan
 
 
+def score(options, plan, reference=None):
+    """What `qplan eval` says of `plan`, beside a `reference`: of the text, windows and program in `options`."""
+    return run_json([options.qplan, "eval", plan, "--text", options.text, "--windows", options.windows, "--json",
+                     *(["--reference", reference] if reference else [])])
+
+
 def cpu():
     """Model name, family and model number of the CPU: virtual machines give short names."""
     try:

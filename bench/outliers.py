@@ -117,8 +117,7 @@ def measure(options, model, treatment, reference, statistics):
     calibration = [] if treatment == "f32" else ["--calib", options.calib, "--statistics", statistics]
     try:
         common.run([options.qplan, "compile", model, "-o", plan, "--quant", treatment, "--kv-cache", "f32", *calibration])
-        result = common.run_json([options.qplan, "eval", plan, "--reference", reference, "--text", options.text,
-                                  "--windows", options.windows, "--json"])
+        result = common.score(options, plan, reference)
     finally:
         shutil.rmtree(plan, ignore_errors=True)
     return {"kl": result["kl_mean"], "perplexity": result["perplexity"]}

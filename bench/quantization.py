@@ -41,11 +41,6 @@ def wanted(row, patterns):
     return any(fnmatch.fnmatchcase(name_of(row), pattern) for pattern in patterns)
 
 
-def score(options, plan, reference):
-    command = [options.qplan, "eval", plan, "--text", options.text, "--windows", options.windows, "--json"]
-    return common.run_json(command + (["--reference", reference] if reference else []))
-
-
 def measure(options, row, reference):
     """The figures of one row; plans are removed when they are scored."""
     plan = os.path.join(options.folder, "row.qplan")
@@ -56,7 +51,7 @@ def measure(options, row, reference):
         start = time.perf_counter()
         common.run([options.qplan, "compile", options.model, "-o", plan, *shared])
         figures["compile_s"] = round(time.perf_counter() - start, 2)
-        result = score(options, plan, reference)
+        result = common.score(options, plan, reference)
         inspected = common.run_json([options.qplan, "inspect", plan, "--json"])
         figures.update(bits=inspected["effective_bits"], perplexity=result["perplexity"], kl=result["kl_mean"],
                        top1=result["top1_agreement"], weight_bytes=os.path.getsize(os.path.join(plan, "weights.bin")))
@@ -65,7 +60,7 @@ def measure(options, row, reference):
             figures["decode_tokens_per_s"] = bench["decode_tokens_per_s"]
         if options.qdq:
             common.run([options.qplan, "compile", options.model, "-o", plan, "--qdq", *shared])
-            figures["qdq_kl"] = score(options, plan, reference)["kl_mean"]
+            figures["qdq_kl"] = common.score(options, plan, reference)["kl_mean"]
     finally:
         shutil.rmtree(plan, ignore_errors=True)
     return figures
@@ -80,7 +75,7 @@ def run_rows(options):
     reference = common.compile_plan(options.qplan, options.model, os.path.join(options.folder, "reference.qplan"),
                                     ["--quant", "f32", "--kv-cache", "f32"])
     if "f32" not in results:
-        base = score(options, reference, None)
+        base = common.score(options, reference)
         results["f32"] = {"perplexity": base["perplexity"], "windows": base["windows"]}
     for row in json.load(open(ROWS))["rows"]:
         name = name_of(row)

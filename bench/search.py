@@ -92,8 +92,7 @@ class Bench:
             common.run([self.options.qplan, "compile", self.options.model, "-o", plan, "--recipe", recipe,
                         "--kv-cache", "f32", *self.calibration(activations)])
             figures = {"compile_s": round(time.perf_counter() - start, 1)}
-            result = common.run_json([self.options.qplan, "eval", plan, "--text", self.options.text, "--windows",
-                                      self.options.windows, "--reference", self.reference, "--json"])
+            result = common.score(self.options, plan, self.reference)
             inspected = common.run_json([self.options.qplan, "inspect", plan, "--json"])
             figures.update(bits=inspected["effective_bits"], kl=result["kl_mean"], top1=result["top1_agreement"],
                            perplexity=result["perplexity"], windows=result["windows"])

@@ -63,8 +63,8 @@ bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
          weightGroup % rowGroup == 0 || rowGroup % weightGroup == 0;
 }
 
-/// Whether rows below those of `type` begin a panel of 16, so that two tensors need not agree in the
-/// widths of their columns.
+/// Whether rows below those of `type` begin a panel of 16, so that two tensors need not agree in
+/// the widths of their columns.
 bool fillsPanels(Type type) {
   return formatInfo(formatOf(type)).family != CodecFamily::Mixed || qp::shapeOf(type)[0] % 16 == 0;
 }

@@ -31,6 +31,7 @@ struct EmitOptions {
   bool optimizedText = false;           ///< EmittedModel.llvmText, after it
   bool assembly = false;                ///< EmittedModel.assembly
   bool launches = false;                ///< define NAME_launches (plan-to-llvm) besides
+  unsigned threads = 1;                 ///< to work on; the result is the same
   /// Kernels to use instead of the embedded ones (tests).
   llvm::ArrayRef<KernelBitcode> kernels = {};
 };

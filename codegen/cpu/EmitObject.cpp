@@ -4,9 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "codegen/cpu/BuildModule.h"
-#include "ir/Failure.h"
-#include <llvm/IR/LegacyPassManager.h>
-#include <llvm/Passes/PassBuilder.h>
+#include "codegen/cpu/Parts.h"
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Target/TargetMachine.h>
 #include <llvm/Transforms/Utils/Cloning.h>
@@ -14,31 +12,6 @@
 
 namespace qplan {
 namespace {
-
-void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
-}
-
-llvm::Error generate(llvm::Module &module, llvm::TargetMachine &machine,
-                     llvm::CodeGenFileType type, llvm::SmallVectorImpl<char> &bytes) {
-  llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, stream, nullptr, type, /*DisableVerify=*/true))
-    return defectError("LLVM's back end for {} cannot write this kind of file",
-                       machine.getTargetTriple().str());
-  passes.run(module);
-  return llvm::Error::success();
-}
 
 std::string print(const llvm::Module &module) {
   std::string text;
@@ -67,23 +40,26 @@ llvm::Expected<EmittedModel> emitModel(mlir::ModuleOp plan, const Target &target
   model.kernelLevel = (*kernels)->level;
   if (options.llvmText)
     model.llvmText = print(**module);
-  if (!options.object && !options.sharedObject && !options.assembly && !options.optimizedText)
-    return model;
-  optimize(**module, **machine);
-  if (options.optimizedText)
-    model.llvmText = print(**module);
-  // Code generation changes the module, so text is made from a copy of it.
-  if (options.assembly) {
+  // Text is of the whole module; code generation changes it.
+  if (options.assembly || options.optimizedText) {
+    auto whole = llvm::CloneModule(**module);
+    optimize(*whole, **machine);
+    if (options.optimizedText)
+      model.llvmText = print(*whole);
     llvm::SmallVector<char, 0> text;
-    if (llvm::Error error = generate(*llvm::CloneModule(**module), **machine,
-                                     llvm::CodeGenFileType::AssemblyFile, text))
-      return error;
+    if (options.assembly)
+      if (llvm::Error error =
+              generate(*whole, **machine, llvm::CodeGenFileType::AssemblyFile, text))
+        return error;
     model.assembly.assign(text.begin(), text.end());
   }
-  if (options.object || options.sharedObject)
-    if (llvm::Error error =
-            generate(**module, **machine, llvm::CodeGenFileType::ObjectFile, model.object))
-      return error;
+  if (options.object || options.sharedObject) {
+    auto object = generateObject(std::move(*module), std::move(*machine), target, **kernels,
+                                 options.threads);
+    if (!object)
+      return object.takeError();
+    model.object = std::move(*object);
+  }
   if (options.sharedObject) {
     auto linked = linkSharedObject(model.object, model.name, target);
     if (!linked)

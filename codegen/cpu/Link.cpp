@@ -3,11 +3,14 @@
 // lld as a library: no linker of the system is needed, for any architecture.
 //
 //===----------------------------------------------------------------------===//
-#include "codegen/cpu/Cpu.h"
+#include "codegen/cpu/Parts.h"
 #include "codegen/package/InterruptCleanup.h"
 #include "ir/Failure.h"
 #include <lld/Common/Driver.h>
-#include <llvm/ADT/ScopeExit.h>
+#include <llvm/ADT/STLExtras.h>
+#include <llvm/ObjCopy/ConfigManager.h>
+#include <llvm/ObjCopy/ObjCopy.h>
+#include <llvm/Object/Binary.h>
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/Path.h>
@@ -46,46 +49,110 @@ llvm::Error runLinker(llvm::ArrayRef<std::string> arguments) {
   lld::Result result =
       lld::lldMain(raw, messages, messages, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0)
-    return defectError("linking model.so failed: {}", text);
+    return defectError("linking the model failed: {}", text);
   return llvm::Error::success();
 }
+
+/// A folder for the files that lld reads and writes; removed with them, by an interrupt as well.
+class LinkFolder {
+public:
+  explicit LinkFolder(llvm::StringRef target)
+      : emulation(target == "aarch64" ? "aarch64linux" : "elf_x86_64") {}
+  ~LinkFolder() {
+    if (!folder.empty())
+      llvm::sys::fs::remove_directories(folder);
+    for (int token : registered)
+      unregisterCleanup(token);
+  }
+
+  llvm::Error open() {
+    if (std::error_code error = llvm::sys::fs::createUniqueDirectory("qplan-link", folder))
+      return machineError("{}: no temporary folder for linking ({}); set TMPDIR",
+                          folder.str().str(), error.message());
+    registered.push_back(registerCleanup(folder, /*directory=*/true));
+    return llvm::Error::success();
+  }
+
+  /// Writes a file; returns its path.
+  llvm::Expected<std::string> add(llvm::StringRef name, llvm::ArrayRef<char> bytes) {
+    std::string path = pathOf(name);
+    if (llvm::Error error = writeFile(path, bytes))
+      return std::move(error);
+    return path;
+  }
+
+  /// Runs lld with `arguments`; returns what it writes.
+  llvm::Expected<llvm::SmallVector<char, 0>> link(std::vector<std::string> arguments) {
+    const std::string output = pathOf("out");
+    arguments.insert(arguments.begin(), {"ld.lld", "-m", emulation, "--threads=1",
+                                         "--build-id=none", "-o", output});
+    if (llvm::Error error = runLinker(arguments))
+      return std::move(error);
+    auto linked = llvm::MemoryBuffer::getFile(output, /*IsText=*/false,
+                                              /*RequiresNullTerminator=*/false);
+    if (!linked)
+      return machineError("{}: cannot be read back ({})", output, linked.getError().message());
+    llvm::StringRef bytes = (*linked)->getBuffer();
+    return llvm::SmallVector<char, 0>(bytes.begin(), bytes.end());
+  }
+
+private:
+  std::string pathOf(llvm::StringRef name) {
+    std::string path = folder.str().str() + "/" + name.str();
+    registered.push_back(registerCleanup(path, /*directory=*/false));
+    return path;
+  }
+
+  const std::string emulation;
+  llvm::SmallString<128> folder;
+  llvm::SmallVector<int> registered;
+};
 
 } // namespace
 
 llvm::Expected<llvm::SmallVector<char, 0>>
 linkSharedObject(llvm::ArrayRef<char> object, llvm::StringRef name, const Target &target) {
-  llvm::SmallString<128> folder;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("qplan-link", folder))
-    return machineError("{}: no temporary folder for linking ({}); set TMPDIR", folder.str().str(),
-                        error.message());
-  auto pathOf = [&](const char *file) { return folder.str().str() + "/" + file; };
-  // An interrupt removes them as well.
-  llvm::SmallVector<int> registered = {registerCleanup(folder, /*directory=*/true)};
-  for (const char *file : {"model.o", "exports", "model.so"})
-    registered.push_back(registerCleanup(pathOf(file), /*directory=*/false));
-  llvm::scope_exit cleanUp([&] {
-    llvm::sys::fs::remove_directories(folder);
-    for (int token : registered)
-      unregisterCleanup(token);
-  });
+  LinkFolder folder(target.arch);
+  if (llvm::Error error = folder.open())
+    return std::move(error);
   llvm::StringRef exports = "{ global: qplan_model_query; local: *; };\n";
-  if (llvm::Error error = writeFile(pathOf("model.o"), object))
-    return error;
-  if (llvm::Error error = writeFile(pathOf("exports"), {exports.data(), exports.size()}))
-    return error;
-  if (llvm::Error error = runLinker(
-          {"ld.lld", "-shared", "-m", target.arch == "aarch64" ? "aarch64linux" : "elf_x86_64",
-           "--threads=1", "-soname=model.so", "--build-id=none", "--hash-style=gnu",
-           "-znoexecstack", "-znow", "--defsym=qplan_model_query=" + name.str() + "_query",
-           "--version-script=" + pathOf("exports"), pathOf("model.o"), "-o", pathOf("model.so")}))
-    return error;
-  auto linked = llvm::MemoryBuffer::getFile(pathOf("model.so"), /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!linked)
-    return machineError("{}: cannot be read back ({})", pathOf("model.so"),
-                        linked.getError().message());
-  llvm::StringRef bytes = (*linked)->getBuffer();
-  return llvm::SmallVector<char, 0>(bytes.begin(), bytes.end());
+  auto input = folder.add("model.o", object);
+  if (!input)
+    return input.takeError();
+  auto script = folder.add("exports", {exports.data(), exports.size()});
+  if (!script)
+    return script.takeError();
+  return folder.link({"-shared", "-soname=model.so", "--hash-style=gnu", "-znoexecstack", "-znow",
+                      "--defsym=qplan_model_query=" + name.str() + "_query",
+                      "--version-script=" + *script, *input});
+}
+
+llvm::Expected<llvm::SmallVector<char, 0>>
+mergeObjects(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects, const Target &target) {
+  LinkFolder folder(target.arch);
+  if (llvm::Error error = folder.open())
+    return std::move(error);
+  std::vector<std::string> arguments = {"-r"};
+  for (auto [i, object] : llvm::enumerate(objects)) {
+    auto path = folder.add(std::to_string(i) + ".o", object);
+    if (!path)
+      return path.takeError();
+    arguments.push_back(std::move(*path));
+  }
+  auto merged = folder.link(std::move(arguments));
+  if (!merged)
+    return merged;
+  auto binary = llvm::object::createBinary({{merged->data(), merged->size()}, "model.o"});
+  if (!binary)
+    return defectError("the merged object is broken: {}", llvm::toString(binary.takeError()));
+  llvm::objcopy::ConfigManager config;
+  config.ELF.LocalizeHidden = true;
+  llvm::SmallVector<char, 0> result;
+  llvm::raw_svector_ostream stream(result);
+  if (llvm::Error error = llvm::objcopy::executeObjcopyOnBinary(config, **binary, stream))
+    return defectError("hiding symbols of the merged object failed: {}",
+                       llvm::toString(std::move(error)));
+  return result;
 }
 
 } // namespace qplan

@@ -76,10 +76,7 @@ private:
 
 llvm::Error AssembledModel::open(std::unique_ptr<LiveModel> made, Windows windows) {
   live = std::move(made);
-  for (plan::WeightOp weight : live->program().getWeights())
-    if (auto sites = weight.getSites())
-      for (Attribute site : *sites)
-        bySite[cast<StringAttr>(site).getValue()] = weight;
+  bySite = live->weightsBySite();
   const uint64_t bytes = windows[0].size() * uint64_t(live->vocabulary()) * sizeof(float);
   const size_t most = std::max<size_t>(scoringWindows, togetherBytes / bytes);
   if (windows.size() > most)
@@ -100,14 +97,11 @@ llvm::Error AssembledModel::open(std::unique_ptr<LiveModel> made, Windows window
 /// Runs that can begin where one of `entries` is read.
 llvm::Expected<std::unique_ptr<PartialRuns>>
 AssembledModel::runsFrom(Windows windows, ArrayRef<SiteGroup> entries) {
-  auto pass = LivePass::create(*live, int64_t(windows[0].size()));
-  if (!pass)
-    return pass.takeError();
-  std::vector<int64_t> firsts;
+  std::vector<plan::WeightOp> weights;
   for (const SiteGroup &group : entries)
     for (const Site &site : group.sites)
-      firsts.push_back((*pass)->readerOf(bySite.lookup(site.name)));
-  return PartialRuns::create(*live, std::move(windows), firsts);
+      weights.push_back(bySite.lookup(site.name));
+  return PartialRuns::create(*live, std::move(windows), weights);
 }
 
 /// The first launch that may compute something else when `group` is treated.
@@ -258,12 +252,7 @@ llvm::Expected<std::unique_ptr<ChoiceJudge>> Compiler::assemble(const ScoreTable
   auto groups = siteGroups(**module, options.sites, options.groups);
   if (!groups)
     return groups.takeError();
-  auto planned = import("f32");
-  if (!planned)
-    return planned.takeError();
-  if (auto error = lowerExact(**planned))
-    return std::move(error);
-  auto live = LiveModel::create(std::move(*planned), *weights, options.threads, progress);
+  auto live = exactModel();
   if (!live)
     return live.takeError();
   MomentSource moments = [this](ArrayRef<MomentInput> inputs, const MomentVisitor &visit) {

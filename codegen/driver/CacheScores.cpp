@@ -15,7 +15,6 @@
 #include "ir/packings/KvPages.h"
 
 #include <llvm/ADT/StringSet.h>
-#include <mlir/Pass/PassManager.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -148,12 +147,7 @@ llvm::Error Compiler::measureCaches(ArrayRef<std::string> formats) {
                                     std::min(options.length, scoringLength), nullptr);
   if (!windows)
     return windows.takeError();
-  auto planned = import("f32");
-  if (!planned)
-    return planned.takeError();
-  if (auto error = lowerExact(**planned))
-    return error;
-  auto live = LiveModel::create(std::move(*planned), *weights, options.threads, progress);
+  auto live = exactModel();
   if (!live)
     return live.takeError();
   auto runs = PartialRuns::create(**live, std::move(*windows), {});
@@ -165,7 +159,7 @@ llvm::Error Compiler::measureCaches(ArrayRef<std::string> formats) {
     auto module = import(name);
     if (!module)
       return module.takeError();
-    if (auto error = fixCacheScales(**module))
+    if (auto error = lowerExact(**module, /*toPlan=*/false))
       return error;
     auto kl = (*runs)->divergence(0, cacheChanges(**module, (*runs)->pass(), format));
     if (!kl)
@@ -176,15 +170,4 @@ llvm::Error Compiler::measureCaches(ArrayRef<std::string> formats) {
       return error;
   }
   return keeper.write();
-}
-
-/// Gives attention the fixed scales that a plan's would have.
-llvm::Error Compiler::fixCacheScales(ModuleOp module) {
-  PassInputs inputs{weights.get(), &*statistics, nullptr};
-  AssignTreatmentsOptions assigning;
-  assigning.quant = "f32";
-  return runPasses(module, "score", [&](OpPassManager &manager) {
-    manager.addPass(createAssignTreatments(inputs, assigning));
-    manager.addPass(createInsertQdq(inputs));
-  });
 }

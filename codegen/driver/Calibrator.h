@@ -70,6 +70,8 @@ public:
   /// Memory of the observers, [statistics_bytes].
   uint8_t *statistics() { return observed; }
   size_t statisticsBytes() const;
+  /// The weight of each site.
+  llvm::StringMap<plan::WeightOp> weightsBySite();
   /// The packed bytes of weight.
   llvm::MutableArrayRef<uint8_t> bytesOf(plan::WeightOp weight);
 

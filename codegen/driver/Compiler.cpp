@@ -7,6 +7,7 @@
 #include "codegen/driver/Compiler.h"
 
 #include "codegen/driver/Calibrator.h"
+#include "codegen/driver/MomentPass.h"
 #include "codegen/lower/Passes.h"
 #include "codegen/package/HeaderWriter.h"
 #include "codegen/package/PackageWriter.h"
@@ -60,6 +61,7 @@ llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions option
                         ? std::make_unique<BlobStore>()
                         : std::make_unique<BlobStore>(own.dumpDirectory + "/blobs");
   compiler->weights = std::make_unique<WeightStore>(*compiler->source, *compiler->blobs);
+  compiler->momentStore = std::make_unique<MomentStore>();
   compiler->registry.insert<qp::QpDialect, plan::PlanDialect, func::FuncDialect,
                             LLVM::LLVMDialect>();
   compiler->context =
@@ -287,6 +289,7 @@ llvm::Expected<std::string> Compiler::run(EmitStage stage) {
     return std::string();
   }
   EmitOptions emitting;
+  emitting.threads = options.threads;
   emitting.object = stage == EmitStage::Object;
   emitting.sharedObject = false;
   emitting.llvmText = stage == EmitStage::Llvm;
@@ -311,6 +314,7 @@ llvm::Error Compiler::writePackage(ModuleOp module) {
 
   progress.update("code", 0, 1);
   EmitOptions emitting;
+  emitting.threads = options.threads;
   auto emitted = emitModel(module, chosenTarget, emitting);
   if (!emitted)
     return emitted.takeError();

@@ -67,6 +67,7 @@ struct ProgressSink {
 class ChoiceJudge;
 struct FormComparison;
 class LiveModel;
+class MomentStore;
 class PartialSums;
 struct InputMoments;
 struct MomentInput;
@@ -109,9 +110,11 @@ private:
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).
   llvm::Expected<ScoreTable> scoreTable(llvm::ArrayRef<Treatment> candidates);
-  /// From an imported module to the plan of a model whose weights are all in f32, for a LiveModel
-  /// that takes any rounded values.
-  llvm::Error lowerExact(mlir::ModuleOp module);
+  /// Gives an imported module weights in f32, which take any rounded values, and its cache the
+  /// scales that a plan's would have; with `toPlan` lowers it on to a plan.
+  llvm::Error lowerExact(mlir::ModuleOp module, bool toPlan);
+  /// The model whose weights and cache are in f32.
+  llvm::Expected<std::unique_ptr<LiveModel>> exactModel();
   /// A model that takes the candidates of `table`, made by scoreTable() (AssembledModel.cpp).
   llvm::Expected<std::unique_ptr<ChoiceJudge>> assemble(const ScoreTable &table);
   /// Measures the choice of `front` and improves it within the budgets (Search.cpp).
@@ -129,7 +132,6 @@ private:
   llvm::Error weighCaches();
   /// Adds what caches in `formats` cost to the statistics.
   llvm::Error measureCaches(llvm::ArrayRef<std::string> formats);
-  llvm::Error fixCacheScales(mlir::ModuleOp module);
   /// Times decode steps with each of `candidates`, and gives every cell of `front` its part; and
   /// those with each cache (DecodeTimes.cpp). The error (usage): the target is not this machine.
   llvm::Error addDecodeTimes(llvm::ArrayRef<Treatment> candidates);
@@ -176,6 +178,7 @@ private:
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
   std::optional<SearchFront> front; ///< of the search that made the recipe
+  std::unique_ptr<MomentStore> momentStore; ///< what an exchange asks for again
   RoundedSites rounded;             ///< what methods made for choices that were measured
   FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;

@@ -43,7 +43,9 @@ public:
     auto target = parseTarget("cpu");
     if (!target)
       return target.takeError();
-    auto made = jitModel(plan, *target, EmitOptions());
+    EmitOptions emitting;
+    emitting.threads = threads;
+    auto made = jitModel(plan, *target, emitting);
     if (!made)
       return made.takeError();
     code = std::move(*made);

@@ -20,6 +20,7 @@ LiveModel::create(mlir::OwningOpRef<mlir::ModuleOp> planned, WeightStore &store,
     return target.takeError();
   EmitOptions emitting;
   emitting.launches = true;
+  emitting.threads = threads;
   auto code = jitModel(*live->module, *target, emitting);
   if (!code)
     return code.takeError();
@@ -103,6 +104,15 @@ void LiveModel::runLaunches(qplan_args_v1 args, int64_t first, int64_t end) {
                         qplan_model_parallel(static_cast<qplan_model *>(user), count, task, arg);
                       }};
   code->launches()(&env, &args, first, end);
+}
+
+llvm::StringMap<plan::WeightOp> LiveModel::weightsBySite() {
+  llvm::StringMap<plan::WeightOp> bySite;
+  for (plan::WeightOp weight : program().getWeights())
+    if (auto sites = weight.getSites())
+      for (mlir::Attribute site : *sites)
+        bySite[mlir::cast<mlir::StringAttr>(site).getValue()] = weight;
+  return bySite;
 }
 
 double LiveModel::divergence(llvm::ArrayRef<float> reference, llvm::ArrayRef<float> other) {

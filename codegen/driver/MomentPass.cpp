@@ -21,6 +21,26 @@ namespace {
 
 /// Bytes of second moments held at a time; one input may need more by itself.
 constexpr int64_t momentBytes = 400 << 20;
+/// Bytes of them in files, at most.
+constexpr int64_t keptBytes = 1 << 30;
+
+/// Puts a lower triangle, row by row, into both triangles of `gram` [columns, columns].
+void unpackTriangle(const double *triangle, int64_t columns, std::vector<double> &gram) {
+  gram.resize(size_t(columns * columns));
+  for (int64_t i = 0; i < columns; ++i)
+    for (int64_t j = 0; j <= i; ++j)
+      gram[size_t(i * columns + j)] = gram[size_t(j * columns + i)] = *triangle++;
+}
+
+/// The name of each site's input: that of the first site that reads it.
+llvm::StringMap<std::string> inputNames(ModuleOp module) {
+  llvm::DenseMap<Value, std::string> first;
+  llvm::StringMap<std::string> names;
+  for (const Site &site : collectSites(module))
+    if (site.input())
+      names[site.name] = first.try_emplace(site.input(), site.name).first->second;
+  return names;
+}
 
 void insertMomentObservers(ModuleOp module, ArrayRef<MomentInput> inputs) {
   llvm::StringSet<> names;
@@ -47,11 +67,7 @@ llvm::Expected<InputMoments> momentsOf(LiveModel &live, const MomentInput &input
       continue;
     uint8_t *memory = live.statistics() + entry.getAs<IntegerAttr>("offset").getInt();
     if (entry.getAs<UnitAttr>("gram")) {
-      const auto *observed = reinterpret_cast<const double *>(memory);
-      gram.resize(size_t(input.columns * input.columns));
-      for (int64_t i = 0; i < input.columns; ++i) // the lower triangle, row by row
-        for (int64_t j = 0; j <= i; ++j)
-          gram[size_t(i * input.columns + j)] = gram[size_t(j * input.columns + i)] = *observed++;
+      unpackTriangle(reinterpret_cast<const double *>(memory), input.columns, gram);
       moments.gram = gram;
       std::memcpy(&moments.count, memory + input.bytes(), sizeof moments.count);
     } else {
@@ -134,6 +150,36 @@ private:
 
 } // namespace
 
+std::optional<InputMoments> MomentStore::find(const std::string &key,
+                                              std::vector<double> &gram) const {
+  auto found = kept.find(key);
+  if (found == kept.end())
+    return std::nullopt;
+  InputMoments moments = found->second.moments;
+  unpackTriangle(reinterpret_cast<const double *>(found->second.triangle.data()), moments.columns,
+                 gram);
+  moments.gram = gram;
+  return moments;
+}
+
+llvm::Error MomentStore::keep(const std::string &key, const InputMoments &moments) {
+  const int64_t n = moments.columns, size = MomentInput{"", n}.bytes();
+  if (contains(key) || bytes + size > keptBytes)
+    return llvm::Error::success();
+  auto triangle = ScratchFile::create(uint64_t(size), "second moments");
+  if (!triangle)
+    return triangle.takeError();
+  auto *out = reinterpret_cast<double *>(triangle->data());
+  for (int64_t i = 0; i < n; ++i)
+    out = std::copy_n(&moments.gram[size_t(i * n)], i + 1, out);
+  Kept &entry = kept[key];
+  entry.moments = moments;
+  entry.moments.gram = {};
+  entry.triangle = std::move(*triangle);
+  bytes += size;
+  return llvm::Error::success();
+}
+
 InputMoments qplan::dividedMoments(const InputMoments &moments, ArrayRef<float> factors,
                                  std::vector<double> &gram) {
   InputMoments out = moments;
@@ -153,29 +199,59 @@ InputMoments qplan::dividedMoments(const InputMoments &moments, ArrayRef<float> 
 llvm::Error Compiler::visitMoments(ArrayRef<MomentInput> inputs,
                                    ArrayRef<std::vector<int32_t>> windows, int64_t sampledRows,
                                    const MomentVisitor &visit) {
+  auto model = import("f32");
+  if (!model)
+    return model.takeError();
+  const llvm::StringMap<std::string> names = inputNames(**model);
+  std::vector<std::string> keys;
+  for (const MomentInput &input : inputs)
+    keys.push_back(fmt::format("{} {} {}", windows.size(), windows[0].size(),
+                               names.lookup(input.observer)));
+  auto isKnown = [&](size_t i) { return sampledRows == 0 && momentStore->contains(keys[i]); };
+  // An exchange rounds more sites for every choice that it tries.
+  const bool again = !options.automatic.empty() && options.exchange;
+
   for (size_t begin = 0, end; begin < inputs.size(); begin = end) {
-    int64_t bytes = inputs[begin].bytes();
-    for (end = begin + 1; end < inputs.size() && bytes + inputs[end].bytes() <= momentBytes; ++end)
+    std::vector<MomentInput> batch;
+    int64_t bytes = 0;
+    for (end = begin; end < inputs.size(); ++end) {
+      if (isKnown(end))
+        continue;
+      if (bytes && bytes + inputs[end].bytes() > momentBytes)
+        break;
       bytes += inputs[end].bytes();
-    ArrayRef<MomentInput> batch = inputs.slice(begin, end - begin);
-    auto imported = import("f32");
-    if (!imported)
-      return imported.takeError();
-    insertMomentObservers(**imported, batch);
-    if (auto error = lowerForCalibration(**imported))
-      return error;
-    auto live = LiveModel::create(std::move(*imported), *weights, options.threads, progress);
-    if (!live)
-      return live.takeError();
-    SampledRuns runs(**live, batch, sampledRows);
-    if (auto error = runs.run(windows, progress))
-      return error;
+      batch.push_back(inputs[end]);
+    }
+    std::unique_ptr<LiveModel> live;
+    std::optional<SampledRuns> runs;
+    if (!batch.empty()) {
+      auto imported = import("f32");
+      if (!imported)
+        return imported.takeError();
+      insertMomentObservers(**imported, batch);
+      if (auto error = lowerForCalibration(**imported))
+        return error;
+      auto made = LiveModel::create(std::move(*imported), *weights, options.threads, progress);
+      if (!made)
+        return made.takeError();
+      live = std::move(*made);
+      runs.emplace(*live, batch, sampledRows);
+      if (auto error = runs->run(windows, progress))
+        return error;
+    }
     std::vector<double> gram; // of one input at a time
-    for (auto [i, input] : llvm::enumerate(batch)) {
-      auto moments = momentsOf(**live, input, gram);
-      if (!moments)
-        return moments.takeError();
-      if (auto error = visit(begin + i, *moments, runs.rowsOf(i)))
+    for (size_t i = begin, observed = 0; i < end; ++i) {
+      if (isKnown(i)) {
+        if (auto error = visit(i, *momentStore->find(keys[i], gram), {}))
+          return error;
+        continue;
+      }
+      auto found = momentsOf(*live, inputs[i], gram);
+      if (!found)
+        return found.takeError();
+      if (auto error = again ? momentStore->keep(keys[i], *found) : llvm::Error::success())
+        return error;
+      if (auto error = visit(i, *found, runs->rowsOf(observed++)))
         return error;
     }
   }

@@ -9,7 +9,10 @@
 #define QPLAN_CODEGEN_DRIVER_MOMENTPASS_H
 
 #include "codegen/driver/Calibrator.h"
+#include "codegen/driver/ScratchFile.h"
 #include "passes/moments/MomentMethod.h"
+
+#include <map>
 
 namespace qplan {
 
@@ -20,6 +23,24 @@ struct MomentInput {
 
   /// Of its moments, of which a triangle is observed.
   int64_t bytes() const { return columns * (columns + 1) / 2 * 8; }
+};
+
+/// Second moments that will be asked for again, in files without a name.
+class MomentStore {
+public:
+  /// What is known under `key`; the moments are put into `gram`. Absent: nothing.
+  std::optional<InputMoments> find(const std::string &key, std::vector<double> &gram) const;
+  bool contains(const std::string &key) const { return kept.count(key); }
+  /// Keeps `moments`, where there is room. The error (machine): the file cannot be made.
+  llvm::Error keep(const std::string &key, const InputMoments &moments);
+
+private:
+  struct Kept {
+    InputMoments moments; ///< without gram
+    ScratchFile triangle; ///< the lower one of gram, row by row
+  };
+  std::map<std::string, Kept> kept;
+  int64_t bytes = 0;
 };
 
 /// The moments after the division of the input by `factors` [columns]; kept in `gram`.

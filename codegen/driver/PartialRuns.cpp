@@ -14,14 +14,14 @@ using namespace qplan;
 
 llvm::Expected<std::unique_ptr<PartialRuns>>
 PartialRuns::create(LiveModel &model, std::vector<std::vector<int32_t>> windows,
-                    llvm::ArrayRef<int64_t> firsts) {
+                    llvm::ArrayRef<plan::WeightOp> entries) {
   std::unique_ptr<PartialRuns> runs(new PartialRuns(model, std::move(windows)));
   auto pass = LivePass::create(model, int64_t(runs->windows[0].size()));
   if (!pass)
     return pass.takeError();
   runs->live = std::move(*pass);
-  for (int64_t first : firsts)
-    if (int64_t entry = runs->live->entryFor(first); entry > 0)
+  for (plan::WeightOp weight : entries)
+    if (int64_t entry = runs->live->entryFor(runs->live->readerOf(weight)); entry > 0)
       runs->entries[entry] = 0;
   for (auto &[entry, place] : runs->entries) {
     place = runs->windowBytes;

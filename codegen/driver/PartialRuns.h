@@ -21,16 +21,16 @@ struct RowChange {
 
 class PartialRuns {
 public:
-  /// Runs `windows` (of one length, not empty) through `live` as it is. Runs can be entered for
-  /// the launches `firsts`. Errors: those of LivePass and of scratch files.
+  /// Runs `windows` (of one length, not empty) through `live` as it is. Runs can be entered where
+  /// one of `entries` is first read. Errors: those of LivePass and of scratch files.
   static llvm::Expected<std::unique_ptr<PartialRuns>>
   create(LiveModel &live, std::vector<std::vector<int32_t>> windows,
-         llvm::ArrayRef<int64_t> firsts);
+         llvm::ArrayRef<plan::WeightOp> entries);
 
   LivePass &pass() { return *live; }
 
   /// Mean KL divergence from the logits of the unchanged model, where what launches before
-  /// `first`, one of create()'s or 0, compute is as it was. Launches of `changes` may be any.
+  /// `first`, at which create()'s are read or 0, compute is as it was. Launches of `changes` may be any.
   llvm::Expected<double> divergence(int64_t first, llvm::ArrayRef<RowChange> changes = {});
 
   /// The logits of the last window of the last divergence(), [tokens, vocabulary].

@@ -46,22 +46,15 @@ bool hasTraces(const SiteGroup &group) {
 class Scorer {
 public:
   Scorer(LiveModel &live, WeightStore &store, const Statistics &statistics, unsigned threads)
-      : live(live), store(store), statistics(statistics), threads(threads) {
-    for (plan::WeightOp weight : live.program().getWeights())
-      if (auto sites = weight.getSites())
-        for (Attribute site : *sites)
-          bySite[cast<StringAttr>(site).getValue()] = weight;
-  }
+      : live(live), store(store), statistics(statistics), threads(threads),
+        bySite(live.weightsBySite()) {}
 
   llvm::Error open(std::vector<std::vector<int32_t>> windows, ArrayRef<SiteGroup> groups) {
-    auto pass = LivePass::create(live, int64_t(windows[0].size()));
-    if (!pass)
-      return pass.takeError();
-    std::vector<int64_t> firsts;
+    std::vector<plan::WeightOp> entries;
     for (const SiteGroup &group : groups)
       for (const Site &site : group.sites)
-        firsts.push_back((*pass)->readerOf(bySite.lookup(site.name)));
-    auto made = PartialRuns::create(live, std::move(windows), firsts);
+        entries.push_back(bySite.lookup(site.name));
+    auto made = PartialRuns::create(live, std::move(windows), entries);
     if (!made)
       return made.takeError();
     runs = std::move(*made);
@@ -98,7 +91,7 @@ private:
   WeightStore &store;
   const Statistics &statistics;
   unsigned threads;
-  llvm::StringMap<plan::WeightOp> bySite;
+  const llvm::StringMap<plan::WeightOp> bySite;
   std::unique_ptr<PartialRuns> runs;
 };
 
@@ -226,16 +219,25 @@ llvm::Error Compiler::measureTraces(ModuleOp module, ArrayRef<Treatment> treatme
                       });
 }
 
-llvm::Error Compiler::lowerExact(ModuleOp module) {
-  PassInputs inputs;
-  inputs.weights = weights.get();
+llvm::Error Compiler::lowerExact(ModuleOp module, bool toPlan) {
+  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr, nullptr};
   AssignTreatmentsOptions assigning;
   assigning.quant = "f32";
   return runPasses(module, "score", [&](OpPassManager &manager) {
     manager.addPass(createAssignTreatments(inputs, assigning));
     manager.addPass(createInsertQdq(inputs));
-    addPlanPasses(manager);
+    if (toPlan)
+      addPlanPasses(manager);
   });
+}
+
+llvm::Expected<std::unique_ptr<LiveModel>> Compiler::exactModel() {
+  auto module = import("f32");
+  if (!module)
+    return module.takeError();
+  if (auto error = lowerExact(**module, /*toPlan=*/true))
+    return std::move(error);
+  return LiveModel::create(std::move(*module), *weights, options.threads, progress);
 }
 
 llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measurement> missing,
@@ -249,12 +251,7 @@ llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measure
                                     std::min(options.length, scoringLength), nullptr);
   if (!windows)
     return windows.takeError();
-  auto module = import("f32");
-  if (!module)
-    return module.takeError();
-  if (auto error = lowerExact(**module))
-    return error;
-  auto live = LiveModel::create(std::move(*module), *weights, options.threads, progress);
+  auto live = exactModel();
   if (!live)
     return live.takeError();
   Scorer scorer(**live, *weights, *statistics, options.threads);

@@ -180,8 +180,8 @@ llvm::Error Compiler::exchangeChoice(const ScoreTable &table) {
   if (!exchanged)
     return exchanged.takeError();
   if (exchanged->tried)
-    progress.note(fmt::format("exchange: {} of {} groups moved in {} trials, measured KL {:.5f} -> {:.5f} "
-                              "nats",
+    progress.note(fmt::format("exchange: {} of {} groups moved in {} trials, measured KL {:.5f} "
+                              "-> {:.5f} nats",
                               exchanged->moved, front->groups.size(), exchanged->tried,
                               exchanged->before, *exchanged->point.measuredKl));
   front->chosen = std::move(exchanged->point);

@@ -34,12 +34,7 @@ struct SmoothedInput {
 class LossSearch {
 public:
   LossSearch(LiveModel &live, WeightStore &store, unsigned threads)
-      : live(live), store(store), threads(threads) {
-    for (plan::WeightOp weight : live.program().getWeights())
-      if (auto sites = weight.getSites())
-        for (Attribute site : *sites)
-          bySite[cast<StringAttr>(site).getValue()] = weight;
-  }
+      : live(live), store(store), threads(threads), bySite(live.weightsBySite()) {}
 
   llvm::Error setText(ArrayRef<std::vector<int32_t>> windows) {
     texts = windows;

@@ -9,9 +9,9 @@
 
 #include "codegen/driver/MomentPass.h"
 #include "ir/Failure.h"
+#include "ir/ParallelFor.h"
 #include "passes/InputFold.h"
 #include "passes/SmoothFactors.h"
-#include "passes/gptq/Wide.h"
 #include "passes/moments/OutputError.h"
 
 #include <llvm/ADT/MapVector.h>
@@ -309,7 +309,7 @@ llvm::Error InputTraces::measure(llvm::ArrayRef<Wanted> treatments) {
       failure = std::move(error);
   };
   const int64_t tasks = int64_t(treatments.size() * sites.size());
-  gptq::parallelFor(tasks, threads, [&](int64_t task) {
+  parallelFor(tasks, threads, [&](int64_t task) {
     const Wanted &wanted = treatments[size_t(task) / sites.size()];
     const size_t s = size_t(task) % sites.size();
     auto weight = weightTrace(s, wanted.treatment, *prepared);

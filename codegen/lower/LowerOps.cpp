@@ -539,8 +539,9 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
 LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   Place in = placeOf(op.getInput());
   int64_t columns = qp::widthOf(op.getInput().getType());
-  // f32 absmax, f64 sums of |x| and x^2, or the lower triangle of f64 sums of x x^T, and then an i64 count; or the
-  // density and counts of bins, or a count and rows: see `observe` in Kernels.inc.
+  // f32 absmax, f64 sums of |x| and x^2, or the lower triangle of f64 sums of x x^T, and then an
+  // i64 count; or the density and counts of bins, or a count and rows: see `observe` in
+  // Kernels.inc.
   bool gram = op.getGram(), histogram = op.getHistogram();
   int64_t kind = op.getKeepRows() ? 3 : histogram ? 2 : gram;
   int64_t bytes = gram ? columns * (columns + 1) / 2 * 8 + 8

@@ -11,6 +11,9 @@
 
 namespace qplan {
 
+/// Parts of panels begin at multiples of 64 bytes.
+constexpr int64_t roundUp64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
 /// Writes row r of a step of codes, one byte each in `codes`.
 void packStep(const PanelLayout &layout, const uint8_t *codes, int64_t r, uint8_t *step);
 /// Writes row r of codes, one byte each in `codes`, that fill the layout's steps, from `out` on.

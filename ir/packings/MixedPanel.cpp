@@ -14,8 +14,6 @@ namespace {
 
 constexpr int64_t panelRows = PanelLayout::panelRows;
 
-constexpr int64_t roundUp64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 /// Where the parts of a panel lie, in bytes from its start.
 struct Places {
   int64_t groups, widths = 4 * panelRows, scales, codes;

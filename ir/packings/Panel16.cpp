@@ -22,8 +22,6 @@ constexpr int64_t panelRows = PanelLayout::panelRows;
 /// Columns of a float of the upper level of PackedScale::Super.
 constexpr int64_t superColumns = 256;
 
-constexpr int64_t roundUp64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 int64_t scaleSize(PackedScale scale) {
   switch (scale) {
   case PackedScale::None:

@@ -10,6 +10,7 @@
 #include "passes/gptq/Gptq.h"
 
 #include "ir/Failure.h"
+#include "ir/ParallelFor.h"
 #include "passes/gptq/Wide.h"
 
 #include <algorithm>

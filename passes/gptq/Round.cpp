@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/Failure.h"
+#include "ir/ParallelFor.h"
 #include "ir/codecs/Codec.h"
 #include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"

@@ -10,11 +10,8 @@
 
 #include "ir/codecs/VectorClones.h"
 
-#include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <thread>
-#include <vector>
 
 namespace qplan::gptq {
 
@@ -42,22 +39,6 @@ subtractProductInline(T *out, const T *a, int64_t terms, const T *b, int64_t str
       sum -= b[p * stride + c] * a[p];
     out[c] = sum;
   }
-}
-
-/// Calls work(i) for i < count from up to `threads` threads, in any order.
-template <typename Work>
-void parallelFor(int64_t count, unsigned threads, const Work &work) {
-  std::atomic<int64_t> next{0};
-  auto loop = [&] {
-    for (int64_t i; (i = next++) < count;)
-      work(i);
-  };
-  std::vector<std::thread> helpers;
-  for (unsigned t = 1; t < threads && int64_t(t) < count; ++t)
-    helpers.emplace_back(loop);
-  loop();
-  for (std::thread &helper : helpers)
-    helper.join();
 }
 
 } // namespace qplan::gptq

@@ -6,6 +6,7 @@
 
 #include "passes/moments/OutputError.h"
 
+#include "ir/ParallelFor.h"
 #include "passes/gptq/Wide.h"
 
 #include <algorithm>

@@ -53,7 +53,7 @@ double costOf(const SearchFront &front, const FrontCache &cache, Sum sum) {
   case Sum::Modelopt:
     return 0;
   case Sum::Memory:
-    return 8 * cache.bytesPerToken * double(front.context);
+    return 8 * front.bytesOf(cache);
   case Sum::Time:
     return cache.decodeMs.value_or(0);
   case Sum::Damage:
@@ -205,7 +205,8 @@ llvm::Expected<Choice> solve(const SearchFront &front, llvm::ArrayRef<Bound> bou
   if (!front.caches.empty())
     problem.groups.emplace_back();
   for (const FrontCache &cache : front.caches)
-    problem.groups.back().push_back(candidateOf([&](Sum sum) { return costOf(front, cache, sum); }));
+    problem.groups.back().push_back(
+        candidateOf([&](Sum sum) { return costOf(front, cache, sum); }));
   for (auto [k, bound] : llvm::enumerate(bounds)) {
     if (bound.limit < 0)
       return usageError("{}", bound.given);
@@ -376,15 +377,20 @@ llvm::Expected<int64_t> parseByteCount(llvm::StringRef option, llvm::StringRef t
   return int64_t(number * factor);
 }
 
+bool minimisesTime(const SearchFront &front, const Budgets &budgets) {
+  const bool sized = budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes ||
+                     budgets.memoryBytes;
+  return budgets.maxKl && sized && !budgets.decodeMs && hasTimes(front);
+}
+
 llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets &budgets) {
   if (auto error = checkUsable(front, budgets))
     return std::move(error);
   std::vector<Bound> bounds = boundsOf(front, budgets);
-  bool sized = llvm::any_of(bounds, [](const Bound &bound) { return isWhole(bound.sum); });
-  Sum minimised = !budgets.maxKl                                  ? Sum::Damage
-                  : sized && !budgets.decodeMs && hasTimes(front) ? Sum::Time
-                  : front.caches.empty()                          ? Sum::Size
-                                                                  : Sum::Memory;
+  Sum minimised = !budgets.maxKl                  ? Sum::Damage
+                  : minimisesTime(front, budgets) ? Sum::Time
+                  : front.caches.empty()          ? Sum::Size
+                                                  : Sum::Memory;
   // The sum that is minimised is compared with its own bound afterwards.
   std::vector<Bound> others;
   llvm::copy_if(bounds, std::back_inserter(others),

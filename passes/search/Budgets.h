@@ -17,12 +17,12 @@ namespace qplan {
 
 /// Upper bounds; all that are given hold at once. Each is an option of its own name.
 struct Budgets {
-  std::optional<double> effectiveBits; ///< stored bits for each weight in scope
-  std::optional<double> modeloptBits;  ///< the same, counted as ModelOpt counts
-  std::optional<int64_t> weightBytes;  ///< stored for all weights in scope
-  std::optional<int64_t> memoryBytes;  ///< those and a cache of SearchFront::context tokens
-  std::optional<double> decodeMs;      ///< one decode step, the rest of the model included
-  std::optional<double> maxKl;         ///< predicted divergence, nats
+  std::optional<double> effectiveBits = {}; ///< stored bits for each weight in scope
+  std::optional<double> modeloptBits = {};  ///< the same, counted as ModelOpt counts
+  std::optional<int64_t> weightBytes = {};  ///< stored for all weights in scope
+  std::optional<int64_t> memoryBytes = {};  ///< those and a cache of SearchFront::context tokens
+  std::optional<double> decodeMs = {};      ///< one decode step, the rest of the model included
+  std::optional<double> maxKl = {};         ///< predicted divergence, nats
 
   bool any() const {
     return effectiveBits || modeloptBits || weightBytes || memoryBytes || decodeMs || maxKl;
@@ -43,16 +43,19 @@ llvm::Expected<int64_t> parseByteCount(llvm::StringRef option, llvm::StringRef t
 /// The best choice within `budgets`, which hold at least one. Errors (wrong usage): nothing
 /// fits (says what could be reached, and by what), a budget in decode time of a front without
 /// times, one in ModelOpt's bits of candidates that ModelOpt lacks, one in memory of a front
-/// without caches, several caches and no budget that counts them, more budgets than the solver takes.
+/// without caches, several caches and no budget that counts them, more budgets than the solver
+/// takes.
 llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets &budgets);
+
+/// Whether chooseWithin() minimises time: damage and a size are bounded, and times are known.
+bool minimisesTime(const SearchFront &front, const Budgets &budgets);
 
 /// Whether the choice of `point` keeps all budgets.
 bool keepsWithin(const SearchFront &front, const FrontPoint &point, const Budgets &budgets);
 
 /// The best trade-offs of memory (without caches: of bits) against divergence (and against decode
-/// time, where it is known), at most `most` of them, by rising memory: none is worse than another in
-/// every respect.
-/// At least the smallest choice and the least damaging one are there.
+/// time, where it is known), at most `most` of them, by rising memory: none is worse than another
+/// in every respect. At least the smallest choice and the least damaging one are there.
 llvm::Expected<std::vector<FrontPoint>> tradeOffs(const SearchFront &front, size_t most);
 
 /// The recipe of a choice, with the front's identity and the point's sums in its header.

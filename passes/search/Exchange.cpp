@@ -129,11 +129,8 @@ bool isBetter(const SearchFront &front, const FrontPoint &a, const FrontPoint &b
   const bool fits = *a.measuredKl <= *budgets.maxKl;
   if (*b.measuredKl > *budgets.maxKl)
     return fits || *a.measuredKl < *b.measuredKl * (1 - leastGain);
-  const bool sized = budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes ||
-                     budgets.memoryBytes;
-  const bool byTime = sized && !budgets.decodeMs && a.decodeMs && b.decodeMs;
-  return fits && (byTime ? *a.decodeMs < *b.decodeMs
-                        : front.memoryBytes(a) < front.memoryBytes(b));
+  return fits && (minimisesTime(front, budgets) ? *a.decodeMs < *b.decodeMs
+                                                : front.memoryBytes(a) < front.memoryBytes(b));
 }
 
 /// What the cache of `point` does to the divergence.

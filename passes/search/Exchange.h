@@ -37,8 +37,8 @@ struct Exchanged {
 };
 
 /// At most `rounds` trials from `start`, a point of `front` within `budgets`. What is measured is
-/// the model without its cache, whose divergence is added as it is known. A trial is the best choice
-/// within them by what is known: cells measured alone are as measured, others scaled like the cells
+/// the model without its cache, whose divergence is added as it is known. A trial is the best
+/// choice within them by what is known: cells measured alone are as measured, others scaled like the cells
 /// nearest in bits among those of one method and family. Where a trial is not better than the best
 /// so far by more than a thousandth, the next goes half as far from the predictions; a choice that
 /// was measured before ends the search. With --max-kl, which the measured divergence then has to

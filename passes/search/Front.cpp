@@ -348,7 +348,7 @@ double SearchFront::memoryBytes(const FrontPoint &point) const {
   for (const FrontGroup &group : groups)
     elements += double(group.elements);
   return point.bits * elements / 8 +
-         (point.cache ? caches[*point.cache].bytesPerToken * double(context) : 0.0);
+         (point.cache ? bytesOf(caches[*point.cache]) : 0.0);
 }
 
 std::optional<uint32_t> SearchFront::cacheNamed(llvm::StringRef name) const {

@@ -83,6 +83,8 @@ struct SearchFront {
 
   /// The sums of `choice`, one candidate for each group, and of the cache's format, if any.
   FrontPoint pointOf(std::vector<uint32_t> choice, std::optional<uint32_t> cache = {}) const;
+  /// Bytes of `cache` of one sequence of `context` tokens.
+  double bytesOf(const FrontCache &cache) const { return cache.bytesPerToken * double(context); }
   /// Bytes of the weights in scope and of the point's cache of one sequence of `context` tokens.
   double memoryBytes(const FrontPoint &point) const;
   /// The place of the format `name` in `caches`, if it is there.

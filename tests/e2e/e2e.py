@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 INPUTS = Path(__file__).resolve().parent.parent / "Inputs"
@@ -39,6 +40,20 @@ def qplan(*arguments, status=0):
         command = " ".join(map(str, arguments))
         sys.exit(f"qplan {command}: status {done.returncode}, expected {status}\n{errors}")
     return done.stdout, errors
+
+
+def stopped(arguments, statistics, signal):
+    """Runs `qplan ARGUMENTS` and sends it `signal` when the file `statistics` holds scores;
+    returns (exit status, stderr)."""
+    process = subprocess.Popen(["qplan", *map(str, arguments)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        if statistics.exists() and json.loads(statistics.read_text())["scores"]:
+            process.send_signal(signal)
+            break
+        time.sleep(0.005)
+    errors = process.communicate()[1]
+    return process.returncode, errors
 
 
 def compiled(model, output, *options):

@@ -9,12 +9,10 @@ measured, measures only the rest when it is run again, and finds the same.
 import json
 import re
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from e2e import CALIBRATION, TINY, check, finish, qplan
+from e2e import CALIBRATION, TINY, check, finish, qplan, stopped
 
 work = Path(sys.argv[1])
 options = ["--auto", "int4_g64,int8", "--score", "kl", "--group", "qkv,gate_up", "--effective-bits", 5,
@@ -43,16 +41,8 @@ check(measured(log) == 0, "what is known was measured again")
 
 for name, stop in ("interrupted", signal.SIGINT), ("killed", signal.SIGKILL):
     statistics = work / f"{name}-statistics.json"
-    process = subprocess.Popen(["qplan", *map(str, command(name))], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
-    while process.poll() is None:
-        if statistics.exists() and json.loads(statistics.read_text())["scores"]:
-            process.send_signal(stop)
-            break
-        time.sleep(0.005)
-    errors = process.communicate()[1]
-    check(process.returncode == (130 if stop == signal.SIGINT else -stop),
-          f"{name}: status {process.returncode}: {errors}")
+    status, errors = stopped(command(name), statistics, stop)
+    check(status == (130 if stop == signal.SIGINT else -stop), f"{name}: status {status}: {errors}")
     if stop == signal.SIGINT:
         check("interrupted; what was measured is in " in errors, f"an interruption says: {errors}")
     some = sum(len(row) for row in json.loads(statistics.read_text())["scores"].values())

@@ -8,12 +8,10 @@ was kept half way gives what a file made at once gives; another budget needs no 
 """
 import json
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from e2e import CALIBRATION, TINY, check, finish, qplan
+from e2e import CALIBRATION, TINY, check, finish, qplan, stopped
 
 work = Path(sys.argv[1])
 work.mkdir(parents=True, exist_ok=True)
@@ -58,15 +56,8 @@ check(path.read_bytes() == whole, "statistics changed though nothing was measure
 # Killed half way; then gone on with.
 half = work / "half.json"
 half.unlink(missing_ok=True)
-process = subprocess.Popen(["qplan", "search", str(TINY), "--auto", candidates, "--effective-bits", "4.5",
-                            "--save-recipe", str(work / "half.recipe"), "--statistics", str(half),
-                            *map(str, calibration)],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-while process.poll() is None:
-    if half.exists() and json.loads(half.read_text())["scores"]:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    time.sleep(0.005)
+stopped(["search", TINY, "--auto", candidates, "--effective-bits", "4.5", "--save-recipe", work / "half.recipe",
+         "--statistics", half, *calibration], half, signal.SIGKILL)
 kept = json.loads(half.read_text())
 check(kept["scores"] and kept["traces"], "nothing was kept")
 check(search(half, *calibration) == recipe, "a search that went on found another recipe")

@@ -4,13 +4,12 @@
 An implementation of ir/codecs/MixedCodec.cpp's statement in exact rationals. Needs the standard
 library alone. Golden files are frozen; their form is generate.py's.
 """
-import pathlib
 import random
 import struct
-import zlib
 from fractions import Fraction
 
-HERE = pathlib.Path(__file__).parent / "golden"
+from golden_file import hundredths_of, write
+
 NAMES = ["2_5", "3", "3_5", "4", "4_5", "5", "6"]
 WIDTHS = [2, 3, 4, 5, 6, 8]
 
@@ -52,10 +51,10 @@ def decode(row, widths, scale):
 
 def main():
     for name in NAMES:
-        hundredths = round(100 * float(name.replace("_", ".")))
+        hundredths = hundredths_of(name)
         generator = random.Random(hundredths)
-        lines = [f"format mix{name}"]
-        for number, columns in enumerate([64, 32, 96, 256, 512]):
+        rows = []
+        for columns in [64, 32, 96, 256, 512]:
             groups, size = columns // 32, columns * hundredths // 800
             total = (size - groups) // 4
             widths = random_widths(generator, groups, total)
@@ -68,12 +67,8 @@ def main():
             side = [float(scale)]
             for first in range(0, groups, 8):
                 side.append(float(sum(d << 3 * i for i, d in enumerate(digits[first:first + 8]))))
-            values = decode(row, widths, scale)
-            lines += [f"columns {columns} input -", "side " + struct.pack(f"<{len(side)}f", *side).hex(),
-                      f"bytes {row.hex()}", f"crc {zlib.crc32(values):08x}"]
-            if number == 0:
-                lines.append(f"values {values.hex()}")
-        (HERE / f"mix{name}.txt").write_text("\n".join(lines) + "\n")
+            rows.append((columns, side, row, decode(row, widths, scale)))
+        write(f"mix{name}", rows)
 
 
 if __name__ == "__main__":

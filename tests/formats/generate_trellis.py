@@ -4,13 +4,12 @@
 An implementation of ir/codecs/Trellis.h's statement in exact rationals, rounded to f32 once. Needs
 the standard library alone. Golden files are frozen; their form is generate.py's.
 """
-import pathlib
 import random
 import struct
-import zlib
 from fractions import Fraction
 
-HERE = pathlib.Path(__file__).parent / "golden"
+from golden_file import hundredths_of, write
+
 NAMES = ["2", "2_4", "2_5", "3", "3_44", "3_5", "4", "4_25", "4_31", "4_5", "5", "5_5", "6"]
 FACTOR = 2178900867
 
@@ -48,18 +47,14 @@ def decode(row, columns):
 
 def main():
     for name in NAMES:
-        hundredths = round(100 * float(name.replace("_", ".")))
+        hundredths = hundredths_of(name)
         generator = random.Random(hundredths)
-        lines = [f"format tcq{name}"]
-        for number, columns in enumerate([48, 32, 33, 100, 512]):
+        rows = []
+        for columns in [48, 32, 33, 100, 512]:
             scale = struct.pack(">e", generator.choice([0.02, 1.0, 3e-6, 700.0]))
             row = scale + generator.randbytes(columns * hundredths // 800 - 2)
-            values = decode(row, columns)
-            lines += [f"columns {columns} input -", f"bytes {row.hex()}",
-                      f"crc {zlib.crc32(values):08x}"]
-            if number == 0:
-                lines.append(f"values {values.hex()}")
-        (HERE / f"tcq{name}.txt").write_text("\n".join(lines) + "\n")
+            rows.append((columns, None, row, decode(row, columns)))
+        write(f"tcq{name}", rows)
 
 
 if __name__ == "__main__":

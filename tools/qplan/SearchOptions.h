@@ -22,9 +22,11 @@ struct BudgetArguments {
   llvm::Expected<Budgets> resolve() const;
 };
 
-/// --auto, --activations, --group, --for-export, --sites, into `options`; `group` is their heading.
+/// --auto, --activations, --score, --group, --exchange, --for-export, --sites, into `options`;
+/// `group` is their heading.
 void addSearchOptions(CLI::App &command, CompileOptions &options, const char *group);
-/// --effective-bits, --effective-bits-modelopt, --weight-bytes, --memory-bytes, --decode-ms, --max-kl
+/// --effective-bits, --effective-bits-modelopt, --weight-bytes, --memory-bytes, --decode-ms,
+/// --max-kl
 void addBudgetOptions(CLI::App &command, BudgetArguments &budgets);
 /// --kv-cache, --context, under the heading `group`.
 void addCacheOptions(CLI::App &command, CompileOptions &options, const char *group);

@@ -115,8 +115,8 @@ void writeCaches(Markup &page, const ReportFacts &facts) {
   page.open("section");
   page.leaf("h2", {}, "Keys and values");
   page.leaf("p", {{"class", "soft"}},
-            "What each format of the cache costs by itself: the divergence of the unquantized model "
-            "with only its cache changed.");
+            "What each format of the cache costs by itself: the divergence of the unquantized "
+            "model with only its cache changed.");
   page.open("table").open("tr").leaf("th", {}, "format");
   page.leaf("th", {{"class", "n"}}, "KL, nats").leaf("th", {{"class", "n"}}, "bytes a token");
   page.leaf("th", {{"class", "n"}}, fmt::format("{} tokens", front.context));
@@ -128,7 +128,7 @@ void writeCaches(Markup &page, const ReportFacts &facts) {
     page.open("tr").open("td").leaf("code", {}, cache.format).close();
     page.leaf("td", {{"class", "n"}}, shortNumber(cache.kl));
     page.leaf("td", {{"class", "n"}}, fmt::format("{:.0f}", cache.bytesPerToken));
-    page.leaf("td", {{"class", "n"}}, bytesText(cache.bytesPerToken * double(front.context)));
+    page.leaf("td", {{"class", "n"}}, bytesText(front.bytesOf(cache)));
     if (timed)
       page.leaf("td", {{"class", "n"}}, cache.decodeMs ? shortNumber(*cache.decodeMs) : "");
     const bool chosen = facts.data.chosen && facts.data.chosen->cache == uint32_t(i);

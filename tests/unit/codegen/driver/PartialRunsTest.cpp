@@ -34,16 +34,14 @@ public:
       length = std::min(length, ids.size());
     for (const auto &ids : golden.ids)
       windows.emplace_back(ids.begin(), ids.begin() + int64_t(length));
-    auto pass = LivePass::create(*live, int64_t(length));
-    EXPECT_TRUE(bool(pass)) << llvm::toString(pass.takeError());
     for (plan::WeightOp weight : live->program().getWeights())
-      if (weight.getSites()) {
+      if (weight.getSites())
         weights.push_back(weight);
-        firsts.push_back((*pass)->readerOf(weight));
-      }
-    auto runsMade = PartialRuns::create(*live, windows, firsts);
+    auto runsMade = PartialRuns::create(*live, windows, weights);
     EXPECT_TRUE(bool(runsMade)) << llvm::toString(runsMade.takeError());
     runs = std::move(*runsMade);
+    for (plan::WeightOp weight : weights)
+      firsts.push_back(runs->pass().readerOf(weight));
   }
 
   /// Multiplies the f32 values of a weight.

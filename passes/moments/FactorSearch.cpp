@@ -328,7 +328,38 @@ private:
   const FormatInfo *info;
 };
 
+/// Factors 2^max(0, m + round(log2(a / largest a))) for the sizes `a` of columns.
+std::vector<float> binadesAt(const FactorProblem &problem, int m) {
+  const std::vector<float> &sizes = problem.moments.absMax;
+  const float largest = *std::max_element(sizes.begin(), sizes.end());
+  std::vector<float> factors(sizes.size(), 1.0f);
+  for (size_t j = 0; j < factors.size(); ++j)
+    if (sizes[j] > 0) {
+      const double binades = std::round(std::log2(double(sizes[j]) / largest));
+      factors[j] = float(std::ldexp(1.0, std::max(0, m + int(std::max(binades, -1e3)))));
+    }
+  problem.legal(factors);
+  return factors;
+}
+
 } // namespace
+
+llvm::Expected<std::vector<float>> qplan::binadeFactors(const FactorProblem &problem, int most) {
+  auto columns = summarize(problem);
+  if (!columns)
+    return columns.takeError();
+  const ActivationNoise noise(problem.moments, problem.weights[0].treatment.activation);
+  std::vector<std::vector<float>> candidates;
+  for (int m = 0; m <= most; ++m)
+    candidates.push_back(binadesAt(problem, m));
+  auto errors = weightErrors(problem, OutputError(problem.moments), candidates);
+  if (!errors)
+    return errors.takeError();
+  for (size_t c = 0; c < candidates.size(); ++c)
+    (*errors)[c] += noise.of(candidates[c], columns->squares);
+  const size_t best = std::min_element(errors->begin(), errors->end()) - errors->begin();
+  return best == 0 ? std::vector<float>() : candidates[best];
+}
 
 llvm::Expected<std::vector<float>> qplan::awqFactors(const FactorProblem &problem) {
   auto columns = summarize(problem);

@@ -9,6 +9,8 @@
 //     x: mean |x| of a column; w: mean over rows of |w| as a share of its group's largest
 //   SmoothQuant (arXiv:2211.10438)   s = a^alpha / w^(1 - alpha)  or  a^alpha
 //     a: largest |x| of a column; w: largest |w| of a column
+//   LLM-FP4 (arXiv:2310.16836)       s = 2^max(0, m + round(log2(a / largest a)))
+//     the channels of the highest m binades become equally large
 //
 // The error of weights is tr(dW H dW^T); of weights of more than 1024 rows, that many, in
 // tiles that lie evenly, stand for all. That of the activations' rounding, where they are
@@ -38,6 +40,9 @@ llvm::Expected<std::vector<float>> awqFactors(const FactorProblem &problem);
 
 /// SmoothQuant's factors; as above.
 llvm::Expected<std::vector<float>> smoothFactors(const FactorProblem &problem);
+
+/// LLM-FP4's factors for the m <= `most` that is best; as above.
+llvm::Expected<std::vector<float>> binadeFactors(const FactorProblem &problem, int most);
 
 } // namespace qplan
 

@@ -234,20 +234,28 @@ TEST(SmoothFactors, MakeStaticActivationsBetter) {
   EXPECT_LT(total(*factors), 0.3 * total({}));
 }
 
-TEST(Preshift, LevelsTheHighestBinadesByPowersOfTwo) {
-  Problem problem(3);
+TEST(Preshift, LevelsAsManyBinadesAsPay) {
+  Problem problem(3, 100);
   const MomentWeight weight = problem.reader("llm_fp4afp4@preshift");
   const MomentMethod &method = *momentMethod(weight.treatment);
-  problem.moments.absMax = std::vector<float>(192, 0.0f);
-  const std::pair<float, float> known[] = {{80, 8}, {70, 8}, {39, 4}, {21, 2}, {10, 1},
-                                           {9.8f, 1}, {0.1f, 1}, {1e-30f, 1}};
-  for (size_t j = 0; j < std::size(known); ++j)
-    problem.moments.absMax[j] = known[j].first;
   auto keep = [](std::vector<float> &) {};
   auto found = llvm::cantFail(method.factors(problem.moments, weight, keep, 1));
   ASSERT_EQ(found.size(), 192u);
+  const float greatest = *std::max_element(found.begin(), found.end());
+  EXPECT_TRUE(greatest == 2 || greatest == 4 || greatest == 8);
+  const std::vector<float> &sizes = problem.moments.absMax;
+  const float largest = *std::max_element(sizes.begin(), sizes.end());
   for (size_t j = 0; j < found.size(); ++j)
-    EXPECT_EQ(found[j], j < std::size(known) ? known[j].second : 1.0f) << j;
+    EXPECT_EQ(found[j], std::max(1.0f, greatest * std::exp2(std::round(std::log2(sizes[j] / largest)))));
+  auto total = [&](llvm::ArrayRef<float> s) {
+    return problem.inputError(*weight.treatment.activation, s) +
+           problem.outputError(problem.change(weight.treatment.weight, s));
+  };
+  EXPECT_LT(total(found), total(std::vector<float>(192, 1.0f)));
+
+  // Columns of one size gain nothing; nor do those into which nothing enters.
+  problem.moments.absMax.assign(192, 4.0f);
+  EXPECT_TRUE(llvm::cantFail(method.factors(problem.moments, weight, keep, 1)).empty());
   problem.moments.absMax.assign(192, 0.0f);
   EXPECT_TRUE(llvm::cantFail(method.factors(problem.moments, weight, keep, 1)).empty());
   EXPECT_FALSE(method.check(llvm::cantFail(parseTreatment("llm_fp4afp4@preshift"))));

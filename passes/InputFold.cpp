@@ -53,7 +53,7 @@ bool isPlainLinear(Operation *op) {
 
 } // namespace
 
-InputFold::InputFold(std::vector<Site> folded) : sites(std::move(folded)) {
+InputFold::InputFold(std::vector<Site> folded, bool free) : sites(std::move(folded)) {
   Value input = sites[0].input();
   for (OpOperand &use : input.getUses()) {
     Operation *user = use.getOwner();
@@ -65,10 +65,10 @@ InputFold::InputFold(std::vector<Site> folded) : sites(std::move(folded)) {
       return;
     others.push_back(&user->getOpOperand(1));
   }
-  takesFactors(input);
+  takesFactors(input, free);
 }
 
-bool InputFold::takesFactors(Value input) {
+bool InputFold::takesFactors(Value input, bool free) {
   Operation *op = input.getDefiningOp();
   if (auto norm = dyn_cast_or_null<qp::RmsNormOp>(op))
     place = norm.getGroups() == 1 ? Place::RmsNorm : Place::Op;
@@ -77,7 +77,10 @@ bool InputFold::takesFactors(Value input) {
   else if (auto gated = dyn_cast_or_null<qp::GatedOp>(op))
     place = ownLinear(gated.getUp()) ? Place::Up : Place::Op;
   else if (auto attention = dyn_cast_or_null<qp::AttentionOp>(op))
-    place = ownLinear(attention.getValue()) ? Place::Value : Place::Op;
+    place = ownLinear(attention.getValue()) &&
+                    !(free && attention.getHeads() != attention.getKvHeads())
+                ? Place::Value
+                : Place::Op;
   return folds();
 }
 

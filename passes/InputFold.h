@@ -28,8 +28,9 @@ inline constexpr llvm::StringLiteral rangeAttr = "qp.input_range";
 /// The sites that read one value and are scaled together.
 class InputFold {
 public:
-  /// All `sites` (not empty) read the input of the first.
-  explicit InputFold(std::vector<Site> sites);
+  /// All `sites` (not empty) read the input of the first. With `free` the division goes only where
+  /// factors need not be equal: legalize() leaves them.
+  explicit InputFold(std::vector<Site> sites, bool free = false);
 
   /// Whether the division goes into the producer.
   bool folds() const { return place != Place::Op; }
@@ -46,7 +47,7 @@ public:
 private:
   enum class Place { Op, RmsNorm, LayerNorm, Up, Value };
 
-  bool takesFactors(mlir::Value input);
+  bool takesFactors(mlir::Value input, bool free);
   llvm::Error divideProducer(llvm::ArrayRef<float> inverse, BlobStore &blobs);
   llvm::Error divideNorm(llvm::ArrayRef<float> inverse, BlobStore &blobs);
   void insertOp(llvm::StringRef blob);

@@ -113,7 +113,8 @@ public:
     llvm::MapVector<StringRef, std::vector<MethodSite>> parts;
     std::vector<std::string> keys;
     for (const MethodSite &each : input.sites)
-      keys.push_back(methodText(each.treatment));
+      keys.push_back(methodText(each.treatment) +
+                     (each.treatment.hasOwnFactors() ? " " + each.site.name : ""));
     for (auto [key, each] : llvm::zip(keys, input.sites))
       parts[key].push_back(each);
     for (auto &[key, sites] : parts)
@@ -156,7 +157,7 @@ private:
         weights.push_back(std::move(*weight));
       }
     }
-    InputFold fold(std::move(places));
+    InputFold fold(std::move(places), sites[0].treatment.hasOwnFactors());
     auto legal = [&](std::vector<float> &factors) { fold.legalize(factors); };
     auto factors = method.factors(moments, weights, legal, threads);
     if (!factors)

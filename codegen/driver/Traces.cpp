@@ -157,7 +157,7 @@ llvm::Expected<std::vector<float>> InputTraces::factorsOf(const Treatment &treat
     for (const auto &list : weights)
       for (const SampledWeight &weight : list)
         all.push_back(weightFor(weight, treatment, {}));
-    InputFold fold(sites.vec());
+    InputFold fold(sites.vec(), treatment.hasOwnFactors());
     auto legal = [&](std::vector<float> &factors) { fold.legalize(factors); };
     return method->factors(moments, all, legal, threads);
   }
@@ -446,6 +446,20 @@ std::string qplan::inputTraceName(const Treatment &treatment) {
 
 llvm::Error TraceMeter::measure(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
                                 const InputMoments &moments, llvm::ArrayRef<float> rows) {
+  std::vector<Treatment> shared, own;
+  for (const Treatment &treatment : treatments)
+    (treatment.hasOwnFactors() ? own : shared).push_back(treatment);
+  if (auto error = measureTogether(sites, shared, moments, rows))
+    return error;
+  for (const Site &site : sites)
+    if (auto error = measureTogether(site, own, moments, rows))
+      return error;
+  return llvm::Error::success();
+}
+
+llvm::Error TraceMeter::measureTogether(llvm::ArrayRef<Site> sites,
+                                        llvm::ArrayRef<Treatment> treatments,
+                                        const InputMoments &moments, llvm::ArrayRef<float> rows) {
   llvm::MapVector<llvm::StringRef, std::vector<Wanted>> parts;
   std::vector<std::string> keys;
   for (const Treatment &treatment : treatments)
@@ -481,8 +495,8 @@ llvm::Expected<std::vector<RoundedSite>> TraceMeter::round(llvm::ArrayRef<Site> 
   };
   llvm::MapVector<llvm::StringRef, Part> parts;
   std::vector<std::string> keys;
-  for (const Treatment &treatment : treatments)
-    keys.push_back(preparationOf(treatment));
+  for (auto [site, treatment] : llvm::zip(sites, treatments))
+    keys.push_back(preparationOf(treatment) + (treatment.hasOwnFactors() ? " " + site.name : ""));
   for (auto [i, key] : llvm::enumerate(keys)) {
     Part &part = parts[key];
     part.sites.push_back(sites[i]);

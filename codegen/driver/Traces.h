@@ -66,6 +66,10 @@ public:
                                                  const InputMoments &moments);
 
 private:
+  /// The same for treatments whose factors are those of all `sites`.
+  llvm::Error measureTogether(llvm::ArrayRef<Site> sites, llvm::ArrayRef<Treatment> treatments,
+                              const InputMoments &moments, llvm::ArrayRef<float> rows);
+
   WeightStore &store;
   Statistics &statistics;
   unsigned threads;

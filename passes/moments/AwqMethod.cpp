@@ -1,6 +1,9 @@
 //===- AwqMethod.cpp - @awq and @awq_clip ---------------------------------===//
 //
-// AWQ (arXiv:2306.00978). FactorSearch.h says which factors. `awq` alone leaves rounding to
+// AWQ (arXiv:2306.00978). FactorSearch.h says which factors: the same for all sites that read
+// an input, so that the division costs nothing, or with each=1 those of each site, whose input is
+// then divided by itself, as ModelOpt does: chosen by the weights' error alone, whatever the
+// activations. `awq` alone leaves rounding to
 // the codec, from the largest magnitude of each group. With clip=1, and for awq_clip, the
 // range of each group of a row is shrunk to the share of 1, 0.95, ... 0.5 (to 0.3 below four
 // bits) that makes tr(dW H dW^T) of the group's columns alone least.

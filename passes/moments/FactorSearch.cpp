@@ -366,7 +366,10 @@ llvm::Expected<std::vector<float>> qplan::awqFactors(const FactorProblem &proble
   if (!columns)
     return columns.takeError();
   const std::vector<float> &size = problem.moments.meanAbs;
-  const ActivationNoise noise(problem.moments, problem.weights[0].treatment.activation);
+  // Factors of one site follow ModelOpt, which looks at the weights alone.
+  const Treatment &treatment = problem.weights[0].treatment;
+  const ActivationNoise noise(problem.moments,
+                              treatment.hasOwnFactors() ? std::nullopt : treatment.activation);
   const Family families[] = {{size, &columns->share}, {size, nullptr}};
   return bestFactors(problem, families, [&](llvm::ArrayRef<float> s) {
     return noise.of(s, columns->squares);

@@ -51,9 +51,10 @@ const std::vector<MethodRow> &methods() {
       {Method::Gptq,
        "gptq",
        {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
-        {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true}}},
+        {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true},
+        {"each", 0, 0, 1, true}}},
       {Method::SparseGpt, "sparsegpt", {{"damp", 0.01, 1e-6, 1.0}, {"mse", 1, 0, 1, true}}},
-      {Method::Awq, "awq", {{"clip", 0, 0, 1, true}}},
+      {Method::Awq, "awq", {{"clip", 0, 0, 1, true}, {"each", 0, 0, 1, true}}},
       {Method::AwqClip, "awq_clip", {}},
       {Method::LlmInt8, "llm_int8", {{"threshold", 6.0, 1e-3, 1e6}}},
       {Method::Preshift, "preshift", {}},
@@ -327,6 +328,10 @@ llvm::StringRef nearestName(llvm::StringRef found, llvm::ArrayRef<std::string> k
     }
   }
   return best;
+}
+
+bool Treatment::hasOwnFactors() const {
+  return findParameter(methodRow(method), "each") && parameter("each") != 0;
 }
 
 double Treatment::parameter(llvm::StringRef name) const {

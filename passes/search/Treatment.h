@@ -60,6 +60,9 @@ struct Treatment {
   /// for a name the method does not have is a defect; it yields 0.
   double parameter(llvm::StringRef name) const;
 
+  /// The parameter `each`: every site has factors of its own, though others read its input.
+  bool hasOwnFactors() const;
+
   /// The parameter `range`, which every method has where activations have one static scale;
   /// `percentile` goes with it.
   RangeRule range() const { return static_cast<RangeRule>(parameter("range")); }

@@ -9,6 +9,7 @@
 #include "ir/packings/KvPages.h"
 
 #include <cmath>
+#include <llvm/ADT/DenseSet.h>
 #include <mlir/IR/Builders.h>
 
 using namespace mlir;
@@ -159,12 +160,57 @@ LogicalResult AttentionOp::verify() {
   return success();
 }
 
+ExpertLinearOp ExpertLinearOp::before() {
+  return getOnto() ? getOnto().getDefiningOp<ExpertLinearOp>() : ExpertLinearOp();
+}
+
+ExpertLinearOp ExpertLinearOp::next() {
+  for (Operation *user : getResult().getUsers())
+    if (auto op = dyn_cast<ExpertLinearOp>(user); op && op.getOnto() == getResult())
+      return op;
+  return {};
+}
+
+/// [expert_linear-c4] Looked at once, at the end, so that long chains take no longer than their
+/// length. A chain that comes back to itself has an expert twice.
+static LogicalResult verifyChain(ExpertLinearOp end) {
+  llvm::SmallDenseSet<int64_t, 16> seen;
+  int64_t largest = 0;
+  for (ExpertLinearOp op = end; op; op = op.before())
+    for (size_t i = 0; i < op.getExperts().size(); ++i) {
+      const int64_t number = op.numberOf(i);
+      if (number < 0)
+        return end.emitOpError() << "numbers of experts are 0 or more, found " << number;
+      if (!seen.insert(number).second)
+        return end.emitOpError() << "its chain has expert " << number << " twice";
+      largest = std::max(largest, number);
+    }
+  auto route = end.getRoutes().getDefiningOp<RouteOp>();
+  const int64_t count = route ? widthOf(route.getLogits().getType()) : largest + 1;
+  if (largest + 1 != count || int64_t(seen.size()) != count)
+    return end.emitOpError() << "its chain must have every expert: expected 0 to " << count - 1
+                             << ", found " << seen.size() << " up to " << largest;
+  return success();
+}
+
 LogicalResult ExpertLinearOp::verify() {
-  if (getExperts().empty())
+  const size_t count = getExperts().size();
+  if (count == 0)
     return emitOpError() << "needs at least one expert";
   for (Value expert : getExperts()) // [expert_linear-c1]
     if (failed(verifyMatrix(*this, expert.getType(), widthOf(getInput().getType()),
                             widthOf(getResult().getType()))))
       return failure();
-  return success();
+  if (getSites().size() != 1 && getSites().size() != count) // [expert_linear-c2]
+    return emitOpError() << "needs one site, or one for each of the " << count
+                         << " weights, found " << getSites().size();
+  if (getNumbers() && getNumbers()->size() != count)
+    return mismatch(*this, "as many numbers as weights", count, getNumbers()->size());
+  if (getOnto()) { // [expert_linear-c3]
+    ExpertLinearOp other = before();
+    if (!other || other.getRoutes() != getRoutes() || other.getType() != getType() ||
+        other.getPerSlot() != getPerSlot())
+      return emitOpError() << "goes on from an expert_linear with the same routes, slots and type";
+  }
+  return next() ? success() : verifyChain(*this);
 }

@@ -326,19 +326,44 @@ def Qp_RouteOp : Qp_Op<"route", [Pure]> {
   let assemblyFormat = "`` $mode $logits attr-dict `:` type($logits) `->` type($weights) `,` type($routes)";
 }
 
-def Qp_ExpertLinearOp : Qp_Op<"expert_linear", [Pure]> {
+def Qp_ExpertLinearOp : Qp_Op<"expert_linear", [Pure, AttrSizedOperandSegments]> {
   let summary = "a linear whose weight is that of the expert each slot goes to";
   let description = [{
     `input` has one row a token ([rows, inputs]) or one a slot ([rows * top_k,
-    inputs], when `per_slot`); the result has one row a slot.
+    inputs], when `per_slot`); the result has one row a slot. `sites` is the name of
+    the bank, or one name for each weight.
+
+    Experts whose treatments differ are ops of their own: weight i is that of expert
+    `numbers[i]` (i without `numbers`), and rows of slots that go to others are those of
+    `onto`. Such ops are a chain, which fills one buffer; `qp-fuse` makes one op of those
+    that are treated alike.
 
     [expert_linear-c1] weights are one [outputs, inputs] matrix an expert.
+    [expert_linear-c2] one site, or one for each weight; numbers none or as many.
+    [expert_linear-c3] `onto` is the result of an expert_linear with the same routes, of
+    the same type, and both are `per_slot` or neither.
+    [expert_linear-c4] no expert is twice in a chain, and at its end all have been: as many
+    as the router has logits.
+
+    ```mlir
+    %0 = qp.expert_linear %x, %routes, [%a] ["layers.0.mlp.experts.0.up"] {numbers = array<i64: 0>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+    %y = qp.expert_linear %x, %routes, [%b] onto %0 ["layers.0.mlp.experts.1.up"] {numbers = array<i64: 1>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+    ```
   }];
-  let arguments = (ins Qp_RowsOrPacked:$input, TensorOf<[I32]>:$routes, Variadic<Qp_Weight>:$experts, StrAttr:$site,
+  let arguments = (ins Qp_RowsOrPacked:$input, TensorOf<[I32]>:$routes, Variadic<Qp_Weight>:$experts,
+                       Optional<F32Tensor>:$onto, StrArrayAttr:$sites, OptionalAttr<DenseI64ArrayAttr>:$numbers,
                        UnitAttr:$per_slot);
   let results = (outs F32Tensor:$result);
   let assemblyFormat = [{
-    $input `,` $routes `,` `[` $experts `]` attr-dict `:` type($input) `,` type($routes) `,` `[` type($experts) `]` `->` type($result)
+    $input `,` $routes `,` `[` $experts `]` (`onto` $onto^)? $sites attr-dict `:` type($input) `,` type($routes) `,` `[` type($experts) `]` (`onto` type($onto)^)? `->` type($result)
+  }];
+  let extraClassDeclaration = [{
+    /// The expert that weight `i` belongs to.
+    int64_t numberOf(size_t i) { return getNumbers() ? (*getNumbers())[i] : int64_t(i); }
+    /// The op whose rows this one keeps for slots of other experts; null at the beginning of a chain.
+    ExpertLinearOp before();
+    /// The op that goes on from this one; null at the end of a chain.
+    ExpertLinearOp next();
   }];
   let hasVerifier = 1;
 }

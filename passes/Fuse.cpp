@@ -1,8 +1,9 @@
 //===- Fuse.cpp - from the QDQ form to ops on packed values ---------------===//
 //
-// Four rewrites, in this order, over one function: packed operands instead of
-// dequantized ones, linears over one input stacked, residual sums into linears,
-// quantization into the op before it. All are local and keep program order.
+// Five rewrites, in this order, over one function: packed operands instead of
+// dequantized ones, linears over one input stacked, experts that are treated alike one op,
+// residual sums into linears, quantization into the op before it. All are local and keep
+// program order.
 //
 //===----------------------------------------------------------------------===//
 
@@ -69,22 +70,24 @@ bool fillsPanels(Type type) {
   return formatInfo(formatOf(type)).family != CodecFamily::Mixed || qp::shapeOf(type)[0] % 16 == 0;
 }
 
-/// Weights that may be stacked: same format, and stored alike.
-bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
-  Type left = a.getWeights()[0].getType(), right = b.getWeights()[0].getType();
-  auto method = [](qp::FusedLinearOp op) -> Attribute {
-    auto quantize = op.getWeights()[0].getDefiningOp<qp::QuantizeOp>();
-    return quantize ? quantize.getMethodAttr() : Attribute();
-  };
+/// Weights of one format that are stored alike.
+bool storedAlike(Value a, Value b) {
+  auto left = a.getDefiningOp<qp::QuantizeOp>(), right = b.getDefiningOp<qp::QuantizeOp>();
   // What is stored in its format already must not be rounded with another's values.
-  bool bothRounded = bool(a.getWeights()[0].getDefiningOp<qp::QuantizeOp>()) ==
-                     bool(b.getWeights()[0].getDefiningOp<qp::QuantizeOp>());
-  bool sameRest = a.getOutliers() == b.getOutliers();
-  bool bothPacked = isa<qp::PackedType>(left) == isa<qp::PackedType>(right);
-  if (bothPacked && isa<qp::PackedType>(left) && !(fillsPanels(left) && fillsPanels(right)))
+  if (bool(left) != bool(right) || (left && left.getMethodAttr() != right.getMethodAttr()))
     return false;
-  return sameRest && bothPacked && bothRounded && qp::formatNameOf(left) == qp::formatNameOf(right) &&
-         method(a) == method(b) && a.getBiases().empty() == b.getBiases().empty();
+  return isa<qp::PackedType>(a.getType()) == isa<qp::PackedType>(b.getType()) &&
+         qp::formatNameOf(a.getType()) == qp::formatNameOf(b.getType());
+}
+
+/// Weights that may be stacked.
+bool stackable(qp::FusedLinearOp a, qp::FusedLinearOp b) {
+  Value left = a.getWeights()[0], right = b.getWeights()[0];
+  if (isa<qp::PackedType>(left.getType()) && isa<qp::PackedType>(right.getType()) &&
+      !(fillsPanels(left.getType()) && fillsPanels(right.getType())))
+    return false;
+  return a.getOutliers() == b.getOutliers() && storedAlike(left, right) &&
+         a.getBiases().empty() == b.getBiases().empty();
 }
 
 struct FusePass : qplan::impl::FuseBase<FusePass> {
@@ -95,6 +98,7 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
       Block &block = function.getBody().front();
       packOperands(block);
       stackLinears(block);
+      mergeExperts(block);
       absorbResiduals(block);
       eraseDead(block); // a dequantize that nobody reads is no reader
       packResults(block);
@@ -160,6 +164,68 @@ struct FusePass : qplan::impl::FuseBase<FusePass> {
     }
     op.getExpertsMutable().assign(weights);
     op.getInputMutable().assign(input);
+  }
+
+  /// Chains of experts: one op for those that are treated alike, in the order of their first.
+  void mergeExperts(Block &block) {
+    SmallVector<qp::ExpertLinearOp> ends;
+    for (auto op : block.getOps<qp::ExpertLinearOp>())
+      if (op.getOnto() && !op.next())
+        ends.push_back(op);
+    for (qp::ExpertLinearOp end : ends) {
+      SmallVector<SmallVector<qp::ExpertLinearOp>> groups;
+      SmallVector<qp::ExpertLinearOp> chain;
+      for (qp::ExpertLinearOp op = end; op; op = op.before())
+        chain.push_back(op);
+      for (qp::ExpertLinearOp op : llvm::reverse(chain)) {
+        auto group = llvm::find_if(groups, [&](auto &g) {
+          return g[0].getInput() == op.getInput() &&
+                 storedAlike(g[0].getExperts()[0], op.getExperts()[0]);
+        });
+        if (group == groups.end())
+          group = &groups.emplace_back();
+        group->push_back(op);
+      }
+      const bool named = llvm::all_of(chain, [](qp::ExpertLinearOp op) {
+        return op.getSites().size() == op.getExperts().size();
+      });
+      if (named && groups.size() < chain.size())
+        merge(groups, chain);
+    }
+  }
+
+  /// One op for each of `groups`, in place of `chain`, whose end comes first.
+  void merge(ArrayRef<SmallVector<qp::ExpertLinearOp>> groups,
+             ArrayRef<qp::ExpertLinearOp> chain) {
+    qp::ExpertLinearOp end = chain.front();
+    OpBuilder builder(end); // all operands are known there
+    Value rows;
+    for (const auto &group : groups) {
+      Value input = group.front()->getOperand(0);
+      SmallVector<Value> weights;
+      SmallVector<Attribute> sites;
+      SmallVector<int64_t> numbers;
+      SmallVector<Location> locations;
+      for (qp::ExpertLinearOp op : group) {
+        for (auto [i, weight] : llvm::enumerate(op.getExperts())) {
+          weights.push_back(weight);
+          numbers.push_back(op.numberOf(i));
+        }
+        llvm::append_range(sites, op.getSites());
+        locations.push_back(op.getLoc());
+      }
+      // A bank names no numbers.
+      const bool bank =
+          groups.size() == 1 && llvm::equal(numbers, llvm::seq<int64_t>(0, numbers.size()));
+      rows = qp::ExpertLinearOp::create(
+          builder, builder.getFusedLoc(locations), end.getType(), input, end.getRoutes(), weights, rows,
+          builder.getArrayAttr(sites),
+          bank ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr(numbers), end.getPerSlotAttr());
+    }
+    end.replaceAllUsesWith(rows);
+    for (qp::ExpertLinearOp op : chain)
+      op.erase();
+    experts += chain.size() - groups.size();
   }
 
   void stackLinears(Block &block) {

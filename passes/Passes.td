@@ -110,14 +110,16 @@ def Fuse : Pass<"qp-fuse", "::mlir::ModuleOp"> {
     Linears take packed weights (and packed inputs, where kernels multiply in
     integers) directly; linears over one input with one format become a
     `qp.fused_linear` whose sites are row ranges; a residual sum goes into the
-    linear before it; a norm or gated product whose only use is to be quantized
-    gives packed values itself.
+    linear before it; experts of a chain whose weights and inputs are treated alike
+    become one `qp.expert_linear`; a norm or gated product whose only use is to be
+    quantized gives packed values itself.
 
     Guarantees: emitted code rounds where the QDQ form rounds; only the order of
     sums in f32 differs.
   }];
   let dependentDialects = ["::qplan::qp::QpDialect"];
-  let statistics = [Statistic<"linears", "linears", "Linears that became part of a fused one">];
+  let statistics = [Statistic<"linears", "linears", "Linears that became part of a fused one">,
+                    Statistic<"experts", "experts", "Experts that became part of another's op">];
 }
 
 #endif // QPLAN_PASSES_PASSES_TD

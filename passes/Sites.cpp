@@ -50,7 +50,10 @@ std::vector<Site> qplan::collectSites(ModuleOp module) {
     llvm::TypeSwitch<Operation *>(op)
         .Case([&](qp::LinearOp linear) { add(op, linear.getSite(), 1, 1); })
         .Case([&](qp::ExpertLinearOp linear) {
-          add(op, linear.getSite(), 2, linear.getExperts().size());
+          // What was fused has several, as fused linears do.
+          if (linear.getSites().size() == 1)
+            add(op, cast<StringAttr>(linear.getSites()[0]).getValue(), 2,
+                linear.getExperts().size());
         })
         .Case([&](qp::EmbeddingOp) { add(op, "embedding", 1, 1); });
   });

@@ -1,7 +1,7 @@
 //===- Sites.h - the places of a module that can be quantized ----*- C++ -*-===//
 //
-// A site is the weight operand of a linear, of a bank of experts, or the table of
-// the embedding, under the name that recipes, statistics and reports use.
+// A site is the weight operand of a linear, of a bank of experts (or of one expert), or the
+// table of the embedding, under the name that recipes, statistics and reports use.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_PASSES_SITES_H

@@ -306,42 +306,6 @@ LogicalResult PlanLowering::splitOutliers(Value input, double threshold, int64_t
   return success();
 }
 
-LogicalResult PlanLowering::lowerExperts(qp::ExpertLinearOp op) {
-  Routing route = routings.lookup(op.getRoutes());
-  SmallVector<Value> experts = llvm::to_vector(op.getExperts());
-  auto spec = specOf(experts, int64_t(experts.size()));
-  if (failed(spec))
-    return failure();
-  spec->sites = {op.getSite().str()};
-  spec->siteRows = {spec->rows * int64_t(experts.size())};
-  StoredMatrix matrix = writer->matrix(*spec, op.getLoc());
-  Place out = placeFor(op.getResult(), route.slots);
-  SmallVector<Param> params = matrixParams(matrix);
-  llvm::append_values(params, writer->whole("ldo", out.stride),
-                      writer->whole("outColumn", out.column), writer->whole("hasBias", 0),
-                      writer->whole("experts", route.experts), writer->whole("topk", route.slots),
-                      writer->whole("slotInput", op.getPerSlot()));
-  ArrayAttr sites = writer->ops().getStrArrayAttr({op.getSite()});
-  std::string noBias = matrix.symbol;
-  if (isa<qp::PackedType>(op.getInput().getType())) {
-    auto codes = packedRows(op.getInput(), matrix.group);
-    if (failed(codes))
-      return failure();
-    llvm::append_values(params, writer->whole("actGroup", codes->group),
-                        writer->whole("sumGroup", codes->sumGroup));
-    writer->launch("linear_q8_experts",
-                   {codes->codes, codes->scales, codes->sums, out.buffer, route.offsets, route.list},
-                   {matrix.symbol, noBias}, params, {0, 1, 2, 4, 5}, {3}, op.getLoc(), sites);
-  } else {
-    Place in = placeOf(op.getInput());
-    params.push_back(writer->whole("ldi", in.stride));
-    writer->launch("linear_f32_experts", {in.buffer, out.buffer, route.offsets, route.list},
-                   {matrix.symbol, noBias}, params, {0, 2, 3}, {1}, op.getLoc(), sites);
-  }
-  places[op.getResult()] = out;
-  return success();
-}
-
 //===----------------------------------------------------------------------===//
 // Attention
 //===----------------------------------------------------------------------===//
@@ -564,39 +528,5 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
                   writer->whole("kind", kind), writer->whole("rows", in.rows)},
                  {0}, {}, op.getLoc());
   statisticsBytes += (bytes + 63) / 64 * 64;
-  return success();
-}
-
-//===----------------------------------------------------------------------===//
-// Mixtures of experts
-//===----------------------------------------------------------------------===//
-
-LogicalResult PlanLowering::lowerRoute(qp::RouteOp op) {
-  auto logits = wholeRows(op.getLogits());
-  if (failed(logits))
-    return failure();
-  int64_t experts = logits->stride, slots = op.getTopK();
-  Place weights = newPlace(slots, 0);
-  Routing route{writer->buffer(0, (experts + 1) * 4), writer->buffer(slots * 4), experts, slots};
-  writer->launch("moe_route", {logits->buffer, weights.buffer, route.offsets, route.list}, {},
-                 {writer->whole("experts", experts), writer->whole("topk", slots),
-                  writer->whole("mode", int64_t(op.getMode()))},
-                 {0}, {1, 2, 3}, op.getLoc());
-  places[op.getWeights()] = weights;
-  routings[op.getRoutes()] = route;
-  return success();
-}
-
-LogicalResult PlanLowering::lowerCombine(qp::CombineOp op) {
-  auto in = wholeRows(op.getInput());
-  if (failed(in))
-    return failure();
-  Place weights = placeOf(op.getWeights());
-  Place out = placeFor(op.getResult(), 0);
-  writer->launch("moe_combine", {in->buffer, weights.buffer, out.buffer, out.buffer}, {},
-                 {writer->whole("K", in->stride), writer->whole("topk", weights.stride),
-                  writer->whole("hasResidual", 0)},
-                 {0, 1}, {2, 3}, op.getLoc());
-  places[op.getResult()] = out;
   return success();
 }

@@ -9,6 +9,7 @@
 #include "ir/packings/KvPages.h"
 
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <numeric>
 
@@ -401,20 +402,27 @@ llvm::Error Evaluator::eval(qp::RouteOp op) {
 }
 
 /// Slot s of row r is row r * top_k + s of the result y [T * top_k, N]:
-/// y = x * transpose(w of the slot's expert), where x is the token's row or the slot's.
+/// y = x * transpose(w of the slot's expert), where x is the token's row or the slot's; slots of
+/// experts that are not here keep the row of `onto`.
 llvm::Error Evaluator::eval(qp::ExpertLinearOp op) {
   const Rows &x = in(op.getInput()), &routes = in(op.getRoutes());
   int64_t slots = int64_t(routes.indices.size());
   if (auto error = expect(op, "rows of the input", op.getPerSlot() ? slots : routes.rows, x.rows))
     return error;
-  Rows y(slots, qp::widthOf(op.getResult().getType()));
+  Rows y = op.getOnto() ? in(op.getOnto()) : Rows(slots, qp::widthOf(op.getResult().getType()));
+  std::map<int64_t, Value> experts;
+  for (auto [i, expert] : llvm::enumerate(op.getExperts()))
+    experts[op.numberOf(i)] = expert;
+  const bool all = !op.getOnto() && !op.next();
   for (int64_t slot = 0; slot < slots; ++slot) {
-    int32_t expert = routes.indices[slot];
-    if (expert < 0 || size_t(expert) >= op.getExperts().size())
-      return evalError(op, "has {} experts, a row goes to number {}", op.getExperts().size(),
-                       expert);
+    auto expert = experts.find(routes.indices[slot]);
+    if (expert == experts.end() && all)
+      return evalError(op, "has {} experts, a row goes to number {}", experts.size(),
+                       routes.indices[slot]);
+    if (expert == experts.end())
+      continue;
     const float *row = x.row(op.getPerSlot() ? slot : slot / routes.columns);
-    const Rows &w = in(op.getExperts()[expert]);
+    const Rows &w = in(expert->second);
     for (int64_t o = 0; o < y.columns; ++o)
       y.row(slot)[o] = float(dot(row, w.row(o), x.columns));
   }

@@ -34,18 +34,35 @@ Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, V
       ops.getI64IntegerAttr(experts.chosen),
       qp::RouterModeAttr::get(context, qp::RouterMode::SoftmaxOfChosen));
 
-  auto bank = [&](Value input, StringRef tensor, StringRef name, int64_t outputs, bool perSlot) {
+  // Experts [first, end) as one site, in the rows of `onto`.
+  auto part = [&](Value input, StringRef tensor, const std::string &name, int64_t outputs,
+                  bool perSlot, int64_t first, int64_t end, Value onto) -> Value {
     SmallVector<Value> weights;
-    for (int64_t i = 0; i < experts.count && builder.config.isGood(); ++i)
-      weights.push_back(builder.matrix(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()),
-                                       outputs, qp::widthOf(input.getType())));
+    SmallVector<std::string> tensors;
+    for (int64_t i = first; i < end && builder.config.isGood(); ++i) {
+      tensors.push_back(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()));
+      weights.push_back(builder.matrix(tensors.back(), outputs, qp::widthOf(input.getType())));
+    }
+    const bool whole = first == 0 && end == experts.count;
+    auto numbers = llvm::to_vector(llvm::seq<int64_t>(first, end));
     auto linear = qp::ExpertLinearOp::create(
-        ops, builder.at(site + "experts." + name.str()), qp::rowsType(context, outputs), input,
-        route.getRoutes(), weights, ops.getStringAttr(site + "experts." + name.str()),
+        ops, builder.at(name), qp::rowsType(context, outputs), input, route.getRoutes(), weights,
+        onto, ops.getStrArrayAttr({name}),
+        whole ? DenseI64ArrayAttr() : ops.getDenseI64ArrayAttr(numbers),
         perSlot ? ops.getUnitAttr() : UnitAttr());
-    for (size_t i = 0; i < weights.size(); ++i)
-      builder.keepInput(linear, fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()));
+    for (const std::string &each : tensors)
+      builder.keepInput(linear, each);
     return linear.getResult();
+  };
+  auto bank = [&](Value input, StringRef tensor, StringRef name, int64_t outputs, bool perSlot) {
+    const std::string own = site + "experts.";
+    if (!builder.options.singleExperts)
+      return part(input, tensor, own + name.str(), outputs, perSlot, 0, experts.count, Value());
+    Value rows;
+    for (int64_t i = 0; i < experts.count && builder.config.isGood(); ++i)
+      rows = part(input, tensor, fmt::format("{}{}.{}", own, i, name.str()), outputs, perSlot, i,
+                  i + 1, rows);
+    return rows;
   };
   Value gate = bank(x, "w1", "gate", experts.intermediate, false);
   Value up = bank(x, "w3", "up", experts.intermediate, false);

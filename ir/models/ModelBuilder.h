@@ -29,6 +29,7 @@ struct ImportOptions {
   int64_t context = 0;      ///< positions of the cache; 0: the model's, at most 4096
   std::string kvFormat = "f32"; ///< format of cached keys and values
   std::string name = "model";   ///< symbol prefix
+  bool singleExperts = false;   ///< every expert of a mixture is a site, not every bank
   /// Told what does not stop the import, one sentence each; may be empty.
   std::function<void(llvm::StringRef)> note = {};
 };

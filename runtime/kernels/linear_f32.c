@@ -369,6 +369,7 @@ QK_KERNEL(linear_f32_experts) {
   F32Input x = {(const float *)buffers[0], params[7], list, slotInput ? 1 : topk};
   for (int64_t item = index; item < experts * runs; item += count) {
     int64_t expert = item / runs, begin = item % runs * ExpertPairs;
+    int64_t number = params[14] ? (int64_t)((const float *)weights[2])[expert] : expert;
     QkSink sink = {(float *)buffers[1] + params[9],
                    0,
                    params[10] ? (const float *)weights[1] + expert * w.N : 0,
@@ -376,7 +377,7 @@ QK_KERNEL(linear_f32_experts) {
                    w.N,
                    1.0f};
     f32Product(&w, weights[0] + expert * w.panels * w.panelBytes, &x, &sink, begin,
-               qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
+               qkMin(begin + ExpertPairs, pairs), offsets[number], offsets[number + 1]);
   }
 }
 

@@ -523,6 +523,7 @@ QK_KERNEL(linear_q8_experts) {
   int64_t pairs = qkCeilDiv(q.w.panels, 2), runs = qkCeilDiv(pairs, ExpertPairs);
   for (int64_t item = index; item < experts * runs; item += count) {
     int64_t expert = item / runs, begin = item % runs * ExpertPairs;
+    int64_t number = params[15] ? (int64_t)((const float *)weights[2])[expert] : expert;
     QkSink sink = {(float *)buffers[3] + params[10],
                    0,
                    params[11] ? (const float *)weights[1] + expert * q.w.N : 0,
@@ -532,7 +533,7 @@ QK_KERNEL(linear_q8_experts) {
     Q8Input x = {(const int8_t *)buffers[0], (const float *)buffers[1], (const int32_t *)buffers[2],
                  list, slotInput ? 1 : topk};
     q8Product(&q, weights[0] + expert * q.w.panels * q.w.panelBytes, &x, &sink, begin,
-              qkMin(begin + ExpertPairs, pairs), offsets[expert], offsets[expert + 1]);
+              qkMin(begin + ExpertPairs, pairs), offsets[number], offsets[number + 1]);
   }
 }
 

@@ -53,7 +53,7 @@ func.func @heads(%q: tensor<?x32xf32>, %k: tensor<?x24xf32>) {
 // [expert_linear-c1]
 func.func @expert_weight(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x32xf32>) {
   // expected-error @+1 {{columns of the weight must be the width of the input: expected 64, found 32}}
-  %y = qp.expert_linear %x, %r, [%w] {site = "e"} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x32xf32>] -> tensor<?x8xf32>
+  %y = qp.expert_linear %x, %r, [%w] ["e"] : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x32xf32>] -> tensor<?x8xf32>
   return
 }
 
@@ -61,7 +61,83 @@ func.func @expert_weight(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8
 
 func.func @no_experts(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>) {
   // expected-error @+1 {{needs at least one expert}}
-  %y = "qp.expert_linear"(%x, %r) <{site = "e"}> : (tensor<?x64xf32>, tensor<?x2xi32>) -> tensor<?x8xf32>
+  %y = "qp.expert_linear"(%x, %r) <{operandSegmentSizes = array<i32: 1, 1, 0, 0>, sites = ["e"]}> : (tensor<?x64xf32>, tensor<?x2xi32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c2]
+func.func @sites_of_experts(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  // expected-error @+1 {{needs one site, or one for each of the 3 weights, found 2}}
+  %y = qp.expert_linear %x, %r, [%w, %w, %w] ["e", "f"] : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c2]
+func.func @numbers_of_experts(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  // expected-error @+1 {{as many numbers as weights: expected 1, found 2}}
+  %y = qp.expert_linear %x, %r, [%w] ["e"] {numbers = array<i64: 0, 1>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c3]
+func.func @no_chain(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>, %o: tensor<?x8xf32>) {
+  // expected-error @+1 {{goes on from an expert_linear with the same routes, slots and type}}
+  %y = qp.expert_linear %x, %r, [%w] onto %o ["e"] {numbers = array<i64: 1>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c3]
+func.func @other_routes(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %s: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  %a = qp.expert_linear %x, %r, [%w] ["e.0"] {numbers = array<i64: 0>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+  // expected-error @+1 {{goes on from an expert_linear with the same routes, slots and type}}
+  %y = qp.expert_linear %x, %s, [%w] onto %a ["e.1"] {numbers = array<i64: 1>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c4]
+func.func @expert_twice(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  %a = qp.expert_linear %x, %r, [%w] ["e.0"] {numbers = array<i64: 0>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+  // expected-error @+1 {{its chain has expert 0 twice}}
+  %y = qp.expert_linear %x, %r, [%w] onto %a ["e.1"] {numbers = array<i64: 0>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c4]
+func.func @expert_missing(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  %a = qp.expert_linear %x, %r, [%w] ["e.0"] {numbers = array<i64: 0>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+  // expected-error @+1 {{its chain must have every expert: expected 0 to 2, found 2 up to 2}}
+  %y = qp.expert_linear %x, %r, [%w] onto %a ["e.2"] {numbers = array<i64: 2>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c4]
+func.func @expert_below_0(%x: tensor<?x64xf32>, %r: tensor<?x2xi32>, %w: tensor<8x64xf32>) {
+  // expected-error @+1 {{numbers of experts are 0 or more, found -1}}
+  %y = qp.expert_linear %x, %r, [%w] ["e"] {numbers = array<i64: -1>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// [expert_linear-c4]
+func.func @too_few_experts(%x: tensor<?x64xf32>, %l: tensor<?x4xf32>, %w: tensor<8x64xf32>) {
+  %s, %r = qp.route softmax_of_chosen %l {top_k = 2 : i64} : tensor<?x4xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
+  // expected-error @+1 {{its chain must have every expert: expected 0 to 3, found 1 up to 0}}
+  %y = qp.expert_linear %x, %r, [%w] ["e"] : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>] -> tensor<?x8xf32>
   return
 }
 

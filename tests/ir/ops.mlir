@@ -82,9 +82,13 @@ func.func @attention(%q: tensor<?x32xf32>, %k: tensor<?x16xf32>) {
 func.func @experts(%x: tensor<?x64xf32>, %l: tensor<?x4xf32>, %w: tensor<8x64xf32>) {
   // CHECK: %[[SHARES:.+]], %[[ROUTES:.+]] = qp.route softmax_of_chosen %[[L]] {top_k = 2 : i64} : tensor<?x4xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
   %shares, %routes = qp.route softmax_of_chosen %l {top_k = 2 : i64} : tensor<?x4xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
-  // CHECK: %[[Y:.+]] = qp.expert_linear %[[X]], %[[ROUTES]], [%[[W]], %[[W]]] {per_slot, site = "e"} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
-  %y = qp.expert_linear %x, %routes, [%w, %w] {site = "e", per_slot} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
+  // CHECK: %[[Y:.+]] = qp.expert_linear %[[X]], %[[ROUTES]], [%[[W]], %[[W]], %[[W]], %[[W]]] ["e"] {per_slot} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>, tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
+  %y = qp.expert_linear %x, %routes, [%w, %w, %w, %w] ["e"] {per_slot} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>, tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
   // CHECK: qp.combine %[[Y]], %[[SHARES]] : tensor<?x8xf32>, tensor<?x2xf32> -> tensor<?x8xf32>
   %z = qp.combine %y, %shares : tensor<?x8xf32>, tensor<?x2xf32> -> tensor<?x8xf32>
+  // CHECK: %[[ODD:.+]] = qp.expert_linear %[[X]], %[[ROUTES]], [%[[W]], %[[W]]] ["e.1", "e.3"] {numbers = array<i64: 1, 3>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
+  %odd = qp.expert_linear %x, %routes, [%w, %w] ["e.1", "e.3"] {numbers = array<i64: 1, 3>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] -> tensor<?x8xf32>
+  // CHECK: qp.expert_linear %[[X]], %[[ROUTES]], [%[[W]], %[[W]]] onto %[[ODD]] ["e.0", "e.2"] {numbers = array<i64: 0, 2>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
+  %all = qp.expert_linear %x, %routes, [%w, %w] onto %odd ["e.0", "e.2"] {numbers = array<i64: 0, 2>} : tensor<?x64xf32>, tensor<?x2xi32>, [tensor<8x64xf32>, tensor<8x64xf32>] onto tensor<?x8xf32> -> tensor<?x8xf32>
   return
 }

@@ -19,7 +19,8 @@ namespace {
 /// A checkpoint of tests/Inputs/zoo in f32, with its golden sequences.
 class Live {
 public:
-  explicit Live(const std::string &folder) : model(inputPath("zoo/" + folder)), golden(folder) {
+  explicit Live(const std::string &folder, bool singleExperts = false)
+      : model(inputPath("zoo/" + folder), "f32", singleExperts), golden(folder) {
     model.context.loadDialect<plan::PlanDialect, mlir::LLVM::LLVMDialect>();
     mlir::OwningOpRef<mlir::ModuleOp> planned(model.module->clone());
     mlir::PassManager manager(&model.context);
@@ -88,6 +89,19 @@ TEST(PartialRuns, AreWholeRunsToTheBit) {
     }
     // Runs that are entered late skip most of the launches.
     EXPECT_GT(model.runs->pass().entryFor(model.firsts.back()), 0);
+  }
+}
+
+TEST(PartialRuns, EnterChainsOfExperts) {
+  Live bank("mixtral"), model("mixtral", /*singleExperts=*/true);
+  ASSERT_TRUE(bank.runs && model.runs);
+  EXPECT_EQ(model.whole(), bank.whole());
+  EXPECT_GT(model.weights.size(), bank.weights.size());
+  for (auto [weight, first] : llvm::zip(model.weights, model.firsts)) {
+    model.scale(weight, 0.5f);
+    llvm::cantFail(model.runs->divergence(first));
+    EXPECT_EQ(model.runs->logits(), model.whole());
+    model.scale(weight, 2.0f);
   }
 }
 

@@ -43,7 +43,8 @@ struct Context : mlir::MLIRContext {
 /// An imported checkpoint. Test failures are reported; a model that failed has no module.
 class Model {
 public:
-  explicit Model(const std::string &path, const std::string &kvFormat = "f32") {
+  explicit Model(const std::string &path, const std::string &kvFormat = "f32",
+                 bool singleExperts = false) {
     auto opened = openCheckpoint(path);
     if (!opened) {
       ADD_FAILURE() << path << ": " << llvm::toString(opened.takeError());
@@ -53,6 +54,7 @@ public:
     store = std::make_unique<WeightStore>(*checkpoint, blobs);
     ImportOptions options;
     options.kvFormat = kvFormat;
+    options.singleExperts = singleExperts;
     auto imported = importModel(context, *checkpoint, options);
     if (!imported) {
       ADD_FAILURE() << path << ": " << llvm::toString(imported.takeError());

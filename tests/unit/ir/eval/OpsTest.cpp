@@ -145,13 +145,30 @@ TEST_F(EvalOps, TiesOfTheRouterGoToTheLowerExpert) {
       "tensor<?x2xf32>, tensor<?x2xi32>\n" +
       weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
       weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
-      "%s = qp.expert_linear %x, %r, [%e0, %e1, %e2, %e3] {site = \"e\"} : "
+      "%s = qp.expert_linear %x, %r, [%e0, %e1, %e2, %e3] [\"e\"] : "
       "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>, "
       "tensor<4x4xf32>, tensor<4x4xf32>] -> tensor<?x4xf32>\n"
       "%y = qp.combine %s, %w : tensor<?x4xf32>, tensor<?x2xf32> -> tensor<?x4xf32>\n" +
       returnY;
   // Experts 1 and 2 with halves: (1 + 2) / 2 times the sum 8 of the row.
   EXPECT_EQ(values(body, {{0}}), Floats({12, 12, 12, 12}));
+}
+
+TEST_F(EvalOps, ExpertsInAChainKeepTheRowsOfOthers) {
+  std::string types = "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>]";
+  std::string body =
+      rows({1, 3, 3, 1}) +
+      "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
+      "tensor<?x2xf32>, tensor<?x2xi32>\n" +
+      weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
+      weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
+      "%a = qp.expert_linear %x, %r, [%e3, %e1] [\"e.3\", \"e.1\"] {numbers = array<i64: 3, 1>} : " +
+      types + " -> tensor<?x4xf32>\n" +
+      "%s = qp.expert_linear %x, %r, [%e0, %e2] onto %a [\"e.0\", \"e.2\"] {numbers = "
+      "array<i64: 0, 2>} : " +
+      types + " onto tensor<?x4xf32> -> tensor<?x4xf32>\n" +
+      "%y = qp.combine %s, %w : tensor<?x4xf32>, tensor<?x2xf32> -> tensor<?x4xf32>\n" + returnY;
+  EXPECT_EQ(values(body, {{0}}), Floats({12, 12, 12, 12})); // as one bank gives
 }
 
 TEST_F(EvalOps, WindowsHideOldKeys) {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "EvalTesting.h"
+#include "passes/Sites.h"
 
 using namespace qplan;
 using namespace qplan::test;
@@ -43,14 +44,12 @@ Statistics observe(Model &model, const Sequences &ids) {
 /// Sites that share an input share the statistics of the first.
 void shareStatistics(Model &model, Statistics &statistics) {
   llvm::DenseMap<mlir::Value, std::string> first;
-  model.module->walk([&](mlir::Operation *op) {
-    auto site = op->getAttrOfType<mlir::StringAttr>("site");
-    if (!site || llvm::isa<qp::ObserveOp>(op))
-      return;
-    auto [entry, inserted] = first.try_emplace(op->getOperand(0), site.getValue().str());
-    if (!inserted)
-      statistics.sites[site.getValue().str()] = statistics.sites[entry->second];
-  });
+  for (const Site &site : collectSites(*model.module))
+    if (mlir::Value input = site.input()) {
+      auto [entry, inserted] = first.try_emplace(input, site.name);
+      if (!inserted)
+        statistics.sites[site.name] = statistics.sites[entry->second];
+    }
 }
 
 } // namespace
@@ -105,6 +104,26 @@ TEST_P(Passes, SmoothingAloneChangesNothing) {
   });
   EXPECT_TRUE(smoothed);
   EXPECT_LE(distance(model.run(golden.ids).values, golden.logits), 1e-4);
+}
+
+TEST(SingleExperts, ComputeWhatTheirBankDoes) {
+  Golden golden("mixtral");
+  std::string path = inputPath("zoo/mixtral");
+  Model bank(path), single(path, "f32", /*singleExperts=*/true);
+  AssignTreatmentsOptions options;
+  options.quant = "int8a8";
+  for (Model *model : {&bank, &single})
+    model->apply(createAssignTreatments(PassInputs(), options), createInsertQdq(PassInputs()));
+  EXPECT_EQ(single.run(golden.ids).values, bank.run(golden.ids).values);
+  bank.apply(createFuse());
+  single.apply(createFuse());
+  EXPECT_EQ(single.run(golden.ids).values, bank.run(golden.ids).values);
+  size_t ops = 0;
+  single.module->walk([&](qp::ExpertLinearOp op) {
+    EXPECT_FALSE(op.getOnto());
+    ++ops;
+  });
+  EXPECT_EQ(ops, 6u); // gate, up and down of two layers
 }
 
 INSTANTIATE_TEST_SUITE_P(, Passes, testing::ValuesIn(zooFolders()),

@@ -365,41 +365,62 @@ struct Routes {
   }
 };
 
-static void checkExperts(const Level &level, bool quantized, bool slotInput, int64_t T) {
+/// How a product of experts is launched.
+enum class Launches { Bank, OddAndEven };
+
+static void checkExperts(const Level &level, bool quantized, bool slotInput, int64_t T,
+                         Launches launches) {
   Random random(static_cast<uint64_t>(T));
   int64_t experts = 5, topk = 2, N = 200, K = 64, rows = slotInput ? T * topk : T;
   std::vector<Matrix> matrices;
-  std::vector<uint8_t> bytes;
-  for (int64_t e = 0; e < experts; ++e) {
+  std::vector<float> biases = random.floats(experts * N);
+  for (int64_t e = 0; e < experts; ++e)
     matrices.emplace_back(random, N, K, QK_U4, 32, QK_SCALE_F16, 0, 8);
-    auto part = matrices.back().packed.copy<uint8_t>();
-    bytes.insert(bytes.end(), part.begin(), part.end());
-  }
-  Memory bank(bytes), bias(random.floats(experts * N));
   Routes routes(random, T * topk, experts);
   Memory offsets(routes.offsets), list(routes.list), out(static_cast<size_t>(T * topk * N * 4));
   Q8 x(random, rows, K, 32, 32);
   Memory in(std::vector<float>(x.values.begin(), x.values.end()));
-  Launch launch(quantized ? "linear_q8_experts" : "linear_f32_experts", T);
-  matrices[0].describe(launch);
-  launch.params.insert(
-      {{"ldo", N}, {"hasBias", 1}, {"experts", experts}, {"topk", topk}, {"slotInput", slotInput}});
-  if (quantized) {
-    launch.params.insert({{"actGroup", 32}, {"sumGroup", 32}});
-    launch.buffers = {&x.codes, &x.scales, &x.sums, &out, &offsets, &list};
+  auto launchFor = [&](const std::vector<float> &numbers, bool hasNumbers) {
+    std::vector<uint8_t> bytes;
+    std::vector<float> ownBiases;
+    for (float number : numbers) {
+      auto part = matrices[static_cast<size_t>(number)].packed.copy<uint8_t>();
+      bytes.insert(bytes.end(), part.begin(), part.end());
+      auto first = biases.begin() + static_cast<int64_t>(number) * N;
+      ownBiases.insert(ownBiases.end(), first, first + N);
+    }
+    Memory bank(bytes), bias(ownBiases), which(numbers);
+    Launch launch(quantized ? "linear_q8_experts" : "linear_f32_experts", T);
+    matrices[0].describe(launch);
+    launch.params.insert({{"ldo", N},
+                          {"hasBias", 1},
+                          {"experts", static_cast<int64_t>(numbers.size())},
+                          {"topk", topk},
+                          {"slotInput", slotInput},
+                          {"hasNumbers", hasNumbers}});
+    if (quantized) {
+      launch.params.insert({{"actGroup", 32}, {"sumGroup", 32}});
+      launch.buffers = {&x.codes, &x.scales, &x.sums, &out, &offsets, &list};
+    } else {
+      launch.params["ldi"] = K;
+      launch.buffers = {&in, &out, &offsets, &list};
+    }
+    launch.weights = {&bank, &bias, &which};
+    launch.run(level);
+  };
+  if (launches == Launches::Bank) {
+    launchFor({0, 1, 2, 3, 4}, false);
   } else {
-    launch.params["ldi"] = K;
-    launch.buffers = {&in, &out, &offsets, &list};
+    launchFor({3, 1}, true);
+    launchFor({0, 2, 4}, true);
   }
-  launch.weights = {&bank, &bias};
-  launch.run(level);
   std::vector<double> want, limit;
   for (int64_t s = 0; s < T * topk; ++s) {
     int64_t e = routes.chosen[static_cast<size_t>(s)], row = slotInput ? s : s / topk;
     std::vector<double> one(x.values.begin() + row * K, x.values.begin() + (row + 1) * K);
     Product p(one, matrices[static_cast<size_t>(e)].values.data(), 1, N, K);
     for (int64_t n = 0; n < N; ++n) {
-      want.push_back(p.y[static_cast<size_t>(n)] + bias.as<float>()[e * N + n]);
+      want.push_back(p.y[static_cast<size_t>(n)] + biases[static_cast<size_t>(e * N + n)]);
       limit.push_back(1e-5 + 3e-6 * p.magnitude[static_cast<size_t>(n)]);
     }
   }
@@ -410,5 +431,12 @@ KERNEL_TEST(LinearExperts, GiveEachSlotTheProductOfItsExpert) {
   for (int64_t T : {1, 4, 30, 130})
     for (bool quantized : {true, false})
       for (bool slotInput : {true, false})
-        checkExperts(level, quantized, slotInput, T);
+        checkExperts(level, quantized, slotInput, T, Launches::Bank);
+}
+
+KERNEL_TEST(LinearExperts, LeaveSlotsOfOtherExpertsAlone) {
+  for (int64_t T : {1, 4, 30})
+    for (bool quantized : {true, false})
+      for (bool slotInput : {true, false})
+        checkExperts(level, quantized, slotInput, T, Launches::OddAndEven);
 }

@@ -151,10 +151,10 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       return usageError("site {}: imatrix needs the mean squares of its input; give a calibration "
                         "text (--calib) or statistics (--statistics)",
                         site.name);
-    auto found = inputs.statistics->sites.find(site.name);
-    if (found == inputs.statistics->sites.end())
+    const SiteStatistics *found = inputs.statistics->inputOf(site.name);
+    if (!found)
       return inputError("site {}: the statistics do not hold it; make them again", site.name);
-    const std::vector<float> &squares = found->second.meanSquare;
+    const std::vector<float> &squares = found->meanSquare;
     auto blob = inputs.weights->blobs().putFloats({int64_t(squares.size())}, squares);
     if (!blob)
       return blob.takeError();
@@ -240,10 +240,10 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       return usageError("site {}: {} needs the range of its input; give a calibration text "
                         "(--calib) or statistics (--statistics)",
                         site.name, info.name);
-    auto found = inputs.statistics->sites.find(site.name);
-    if (found == inputs.statistics->sites.end())
+    const SiteStatistics *found = inputs.statistics->inputOf(site.name);
+    if (!found)
       return inputError("site {}: the statistics do not hold it; make them again", site.name);
-    std::vector<float> ranges = found->second.absMax;
+    std::vector<float> ranges = found->absMax;
     if (auto error = divideByFactors(site, ranges))
       return std::move(error);
     float largest = 0;

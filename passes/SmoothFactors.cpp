@@ -42,10 +42,10 @@ static llvm::Error addMaxima(mlir::Value weight, WeightStore &weights, std::vect
 llvm::Expected<ColumnRanges> qplan::columnRanges(llvm::ArrayRef<Site> sites,
                                                  const Statistics &statistics,
                                                  WeightStore &weights) {
-  auto found = statistics.sites.find(sites[0].name);
-  if (found == statistics.sites.end())
+  const SiteStatistics *found = statistics.inputOf(sites[0].name);
+  if (!found)
     return inputError("site {}: the statistics do not hold it; make them again", sites[0].name);
-  ColumnRanges ranges{found->second.absMax, {}};
+  ColumnRanges ranges{found->absMax, {}};
   ranges.weight.assign(ranges.input.size(), 0.0f);
   for (const Site &site : sites) {
     if (size_t(site.columns) != ranges.input.size())

@@ -11,6 +11,7 @@
 #include "codegen/plan/Passes.h"
 #include "ir/Failure.h"
 #include "passes/Sites.h"
+#include "passes/search/SiteGlob.h"
 #include "qplan/text.h"
 
 #include <llvm/Support/FileSystem.h>
@@ -141,13 +142,14 @@ llvm::Error Compiler::calibrate() {
   auto module = import("f32");
   if (!module)
     return module.takeError();
-  // Sites that read one value share an observer, named after the first.
+  // Sites that read one value share an observer, named after the first. Experts of a bank read
+  // one, whatever is routed to them.
   llvm::DenseMap<Value, std::string> first;
   std::vector<std::pair<std::string, std::string>> sharers;
   for (const Site &site : collectSites(**module))
     if (Value input = site.input()) {
       std::string &name = first.try_emplace(input, site.name).first->second;
-      sharers.push_back({site.name, name});
+      sharers.push_back({bankOf(site.name), name});
     }
   (*module)->walk([&](qp::AttentionOp op) {
     for (const std::string &name : {keyCacheName(op), valueCacheName(op)})

@@ -75,9 +75,16 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compiler::import(llvm::StringRef kvFormat)
   importing.context = options.context;
   importing.name = options.name;
   importing.kvFormat = kvFormat.str();
+  importing.singleExperts = options.singleExperts;
   if (!std::exchange(importNoted, true))
     importing.note = progress.note;
-  return importModel(*context, *source, importing);
+  auto module = importModel(*context, *source, importing);
+  if (module && options.singleExperts &&
+      !(**module)->walk([](qp::ExpertLinearOp) { return WalkResult::interrupt(); }).wasInterrupted()) {
+    progress.note("note: this model has no experts to treat singly");
+    options.singleExperts = false;
+  }
+  return module;
 }
 
 llvm::Error Compiler::dump(ModuleOp module, llvm::StringRef stage) {
@@ -238,6 +245,7 @@ llvm::Error Compiler::prepare() {
     if (auto error = read->checkModel(source->contentHash()))
       return error;
     recipe = std::move(*read);
+    options.singleExperts |= recipe->header.singleExperts;
   }
   if (auto error = chooseKvFormat())
     return error;

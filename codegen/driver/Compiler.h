@@ -34,6 +34,7 @@ struct CompileOptions {
   Budgets budgets;                 ///< of the choice
   std::string activations = "any"; ///< "16", "8", "any": what the choice may do
   std::string groups;              ///< "qkv,gate_up": sites tied together
+  bool singleExperts = false;      ///< every expert of a mixture is a site, not every bank
   std::string exportKind;          ///< --for-export: choose only what this engine can hold
   std::optional<unsigned> exchange; ///< rounds that improve the choice; absent: it is not measured
   std::string score = "trace";     ///< or "kl": every candidate is measured at every group

@@ -81,7 +81,7 @@ llvm::Expected<SiteSummary> qplan::summarizeSites(plan::ProgramOp program,
         return llvm::joinErrors(std::move(error), modelopt.takeError());
       }
       auto treatment = treatments.find(site);
-      nlohmann::ordered_json shape = experts > 1
+      nlohmann::ordered_json shape = experts > 1 && rows.empty() // else each has a site
           ? nlohmann::ordered_json{experts, siteRows / experts, int64_t(weight.getCols())}
           : nlohmann::ordered_json{siteRows, int64_t(weight.getCols())};
       summary.sites.push_back({{"name", site},
@@ -164,6 +164,7 @@ llvm::Expected<Recipe> qplan::recipeOf(ModuleOp module, const Checkpoint &source
   if (chosen)
     header = chosen->header;
   header.modelHash = source.contentHash();
+  header.singleExperts = options.singleExperts;
   auto scope = parseScope(options.sites);
   if (!scope)
     return scope.takeError();

@@ -29,21 +29,21 @@ struct RangedSite {
 
 llvm::Expected<RangedSite> rangedSite(const Site &site, Treatment treatment,
                                       const Statistics &statistics, BlobStore &blobs) {
-  auto found = statistics.sites.find(site.name);
-  if (found == statistics.sites.end())
+  const SiteStatistics *found = statistics.inputOf(site.name);
+  if (!found)
     return inputError("site {}: the statistics do not hold it; make them again", site.name);
   RangedSite ranged{site, std::move(treatment), {}, 0};
   if (auto name = site.op->getAttrOfType<StringAttr>(factorsAttr)) {
     auto factors = blobs.floats(name.getValue());
     if (!factors)
       return factors.takeError();
-    if (factors->size() != found->second.absMax.size())
+    if (factors->size() != found->absMax.size())
       return inputError("site {}: the statistics are of {} columns, its factors of {}", site.name,
-                        found->second.absMax.size(), factors->size());
+                        found->absMax.size(), factors->size());
     for (float factor : *factors)
       ranged.inverse.push_back(1.0f / factor);
   }
-  for (auto [j, largest] : llvm::enumerate(found->second.absMax))
+  for (auto [j, largest] : llvm::enumerate(found->absMax))
     ranged.top = std::max(ranged.top, double(ranged.inverse.empty()
                                                  ? largest
                                                  : largest * ranged.inverse[j]));

@@ -7,6 +7,7 @@
 #include "codegen/driver/ScoreGroups.h"
 
 #include "ir/Failure.h"
+#include "passes/search/SiteGlob.h"
 
 #include <cmath>
 #include <limits>
@@ -16,14 +17,15 @@
 using namespace mlir;
 using namespace qplan;
 
-/// The name of the group of `site`.
-static std::string groupOf(llvm::StringRef site, llvm::ArrayRef<llvm::StringRef> ties) {
-  auto [prefix, last] = site.rsplit('.');
+/// The name of the group of `name`.
+static std::string groupOf(llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> ties) {
+  const std::string site = llvm::is_contained(ties, "experts") ? bankOf(name) : name.str();
+  auto [prefix, last] = llvm::StringRef(site).rsplit('.');
   if (llvm::is_contained(ties, "qkv") && (last == "q" || last == "k" || last == "v"))
     return (prefix + ".qkv").str();
   if (llvm::is_contained(ties, "gate_up") && (last == "gate" || last == "up"))
     return (prefix + ".gate_up").str();
-  return site.str();
+  return site;
 }
 
 llvm::Expected<std::vector<SiteGroup>> qplan::siteGroups(ModuleOp module, llvm::StringRef scope,
@@ -34,8 +36,9 @@ llvm::Expected<std::vector<SiteGroup>> qplan::siteGroups(ModuleOp module, llvm::
   llvm::SmallVector<llvm::StringRef> ties;
   tieList.split(ties, ',', -1, /*KeepEmpty=*/false);
   for (llvm::StringRef tie : ties)
-    if (tie != "qkv" && tie != "gate_up")
-      return usageError("--group {}: `{}` is none of qkv, gate_up", tieList.str(), tie.str());
+    if (tie != "qkv" && tie != "gate_up" && tie != "experts")
+      return usageError("--group {}: `{}` is none of qkv, gate_up, experts", tieList.str(),
+                        tie.str());
   llvm::MapVector<llvm::StringRef, SiteGroup> byName;
   llvm::StringMap<std::string> byTensor; ///< group that the tensor is in
   llvm::BumpPtrAllocator names;

@@ -28,8 +28,9 @@ struct Measurement {
 };
 
 /// The groups of the sites of `module` that `scope` (`--sites`) names, in program order: every
-/// site by itself but for `ties` (`--group`): "qkv" ties q, k and v, "gate_up" gate and up. Sites
-/// that use one tensor are one group, named after the first. Errors (usage): neither scope nor tie.
+/// site by itself but for `ties` (`--group`): "qkv" ties q, k and v, "gate_up" gate and up,
+/// "experts" the experts of a bank where each is a site. Sites that use one tensor are one group,
+/// named after the first. Errors (usage): neither scope nor tie.
 llvm::Expected<std::vector<SiteGroup>> siteGroups(mlir::ModuleOp module, llvm::StringRef scope,
                                                   llvm::StringRef ties);
 

@@ -74,11 +74,12 @@ llvm::Expected<std::vector<Treatment>> candidatesOf(const CompileOptions &option
   return kept;
 }
 
-/// `groups` with those that `kind` ties.
-std::string withTies(std::string groups, const ExportKind &kind) {
-  for (const char *tie : kind.ties)
-    if (!llvm::StringRef(groups).contains(tie))
-      groups += (groups.empty() ? "" : ",") + std::string(tie);
+/// `groups` with those that `kind` ties. Banks of experts are tied already but where every expert
+/// is a site.
+std::string withTies(std::string groups, const ExportKind &kind, bool singleExperts) {
+  for (llvm::StringRef tie : kind.ties)
+    if (!llvm::StringRef(groups).contains(tie) && (singleExperts || tie != "experts"))
+      groups += (groups.empty() ? "" : ",") + tie.str();
   return groups;
 }
 
@@ -115,7 +116,7 @@ llvm::Error Compiler::choose() {
     if (!found)
       return found.takeError();
     kind = *found;
-    options.groups = withTies(options.groups, *kind);
+    options.groups = withTies(options.groups, *kind, options.singleExperts);
   }
   auto candidates = candidatesOf(options, kind);
   if (!candidates)
@@ -128,6 +129,7 @@ llvm::Error Compiler::choose() {
   front->target = chosenTarget.name;
   front->scopes = listOf(options.sites, '+');
   front->ties = listOf(options.groups, ',');
+  front->singleExperts = options.singleExperts;
   for (const Treatment &candidate : *candidates)
     front->candidates.push_back(printTreatment(candidate));
   for (const ScoredGroup &group : table->groups)

@@ -371,11 +371,11 @@ llvm::Expected<std::vector<RoundedSite>> InputTraces::round(llvm::ArrayRef<Treat
 WeightRounding qplan::codecRounding(const Site &site, const Treatment &treatment,
                                     const Statistics &statistics) {
   WeightRounding rounding;
-  auto seen = statistics.sites.find(site.name);
+  const SiteStatistics *seen = statistics.inputOf(site.name);
   if (treatment.method == Method::Mse || treatment.method == Method::Imatrix)
     rounding.rule = ScaleRule::Mse;
-  if (treatment.method == Method::Imatrix && seen != statistics.sites.end())
-    rounding.importance = seen->second.meanSquare;
+  if (treatment.method == Method::Imatrix && seen)
+    rounding.importance = seen->meanSquare;
   return rounding;
 }
 
@@ -385,11 +385,11 @@ llvm::Expected<RowRounding> qplan::inputRounding(const Site &site, const Treatme
   const FormatId format = *treatment.activation;
   std::vector<float> side;
   if (formatInfo(format).isPerTensor()) {
-    auto seen = statistics.sites.find(site.name);
-    if (seen == statistics.sites.end())
+    const SiteStatistics *seen = statistics.inputOf(site.name);
+    if (!seen)
       return inputError("site {}: the statistics do not hold it; make them again", site.name);
     float largest = 0;
-    for (auto [j, value] : llvm::enumerate(seen->second.absMax))
+    for (auto [j, value] : llvm::enumerate(seen->absMax))
       largest = std::max(largest, factors.empty() ? value : value / factors[j]);
     side.push_back(largest > 0 ? float(largest / scaleDivisor(format)) : 1.0f);
   }

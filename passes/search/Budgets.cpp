@@ -458,6 +458,7 @@ llvm::Expected<Recipe> searchRecipe(const SearchFront &front, const FrontPoint &
   header.modelHash = front.modelHash;
   header.scopes = front.scopes;
   header.groups = front.ties;
+  header.singleExperts = front.singleExperts;
   header.constraints = budgets.facts();
   if (point.cache)
     header.kvCache = front.caches[*point.cache].format;

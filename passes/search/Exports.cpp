@@ -1,7 +1,8 @@
 //===- Exports.cpp - the table of engines ---------------------------------===//
 //
 // Engines fuse query, key and value, and gate and up, and want one scheme for each fused
-// linear; GGUF names a type for each tensor. vLLM is compressed-tensors less what its
+// linear, and one for the experts of a layer; GGUF names a type for each tensor, which holds a
+// bank of experts. vLLM is compressed-tensors less what its
 // dispatch refuses; TensorRT-LLM reads ModelOpt's mixed checkpoints.
 //
 //===----------------------------------------------------------------------===//
@@ -29,27 +30,27 @@ const std::vector<ExportKind> &table() {
        packedIntegers,
        "int3_g128@imatrix,int4_g128@imatrix,int4_g64@imatrix,int4_g32@imatrix,"
        "int4_g32_asym@imatrix,int6_g64@imatrix,int8,bf16",
-       {"qkv", "gate_up"},
+       {"qkv", "gate_up", "experts"},
        false},
       {"gguf",
        "q2_K,q3_K,q4_K,q5_K,q6_K,q4_0,q4_1,q5_0,q5_1,q8_0,iq4_nl,iq4_xs,mxfp4,nvfp4,bf16,f16,f32",
        "q2_K@imatrix,q3_K@imatrix,iq4_xs@imatrix,q4_K@imatrix,q5_K@imatrix,q6_K@imatrix,q8_0,bf16",
-       {},
+       {"experts"},
        true},
       {"modelopt",
        modeloptHolds,
        "int4_g128@imatrix,int4_g64@imatrix,nvfp4,fp8_e4m3afp8,int8,bf16",
-       {"qkv", "gate_up"},
+       {"qkv", "gate_up", "experts"},
        false},
       {"tensorrt-llm",
        modeloptHolds,
        "int4_g128@imatrix,nvfp4,fp8_e4m3afp8,bf16",
-       {"qkv", "gate_up"},
+       {"qkv", "gate_up", "experts"},
        false},
       {"vllm",
        packedIntegers,
        "int4_g128@imatrix,int4_g64@imatrix,int4_g32@imatrix,int8,bf16",
-       {"qkv", "gate_up"},
+       {"qkv", "gate_up", "experts"},
        false},
   };
   return rows;

@@ -276,6 +276,11 @@ bool FrontReader::readAll(const Json &json, SearchFront &front) {
       !readTexts(json, "the file", "sites", front.scopes) ||
       !readTexts(json, "the file", "ties", front.ties) || !readCandidates(json, front))
     return false;
+  if (const auto experts = json.find("experts"); experts != json.end()) {
+    if (*experts != "single")
+      return failed("'experts' is not 'single'");
+    front.singleExperts = true;
+  }
   const Json *groups = list(json, "the file", "groups");
   for (size_t g = 0; groups && g < groups->size(); ++g)
     if (!readGroup((*groups)[g], g, front))
@@ -376,6 +381,8 @@ std::string printFront(const SearchFront &front) {
                {"candidates", front.candidates},
                {"base_decode_ms", number(front.baseDecodeMs)},
                {"chosen", front.chosen ? printPoint(*front.chosen, front) : Json(nullptr)}};
+  if (front.singleExperts)
+    json["experts"] = "single";
   if (!front.caches.empty())
     json["context"] = front.context;
   for (const char *key : {"groups", "points", "caches"})

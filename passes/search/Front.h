@@ -70,7 +70,8 @@ struct SearchFront {
   std::string statisticsHash;          ///< statisticsHash() of the scores; may be empty
   std::string target;                  ///< what decodeMs was timed for; empty: nothing was
   std::vector<std::string> scopes;     ///< "layers", "lm_head", "embedding"
-  std::vector<std::string> ties;       ///< "qkv", "gate_up"
+  std::vector<std::string> ties;       ///< "qkv", "gate_up", "experts"
+  bool singleExperts = false;          ///< every expert of a mixture is a site, not every bank
   std::vector<std::string> candidates; ///< canonical treatments, at least one
   std::vector<FrontGroup> groups;      ///< at least one
   std::vector<FrontPoint> points;      ///< best trade-offs by rising bits; may be empty

@@ -115,11 +115,11 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
     return failed("the header line '{}' comes after site lines; move it before the first",
                   shown(key));
   static const std::vector<std::string> known = {
-      "model", "sites", "groups", "kv-cache", "constraints", "statistics", "totals"};
+      "model", "sites", "groups", "experts", "kv-cache", "constraints", "statistics", "totals"};
   if (!llvm::is_contained(known, key)) {
     llvm::StringRef nearest = nearestName(key, known);
-    return failed("header line '{}' is not known{} (known: model, sites, groups, kv-cache, "
-                  "constraints, statistics, totals)",
+    return failed("header line '{}' is not known{} (known: model, sites, groups, experts, "
+                  "kv-cache, constraints, statistics, totals)",
                   shown(key),
                   nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
   }
@@ -131,6 +131,14 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
     if (value.contains(',') || value.contains(' '))
       return failed("the hash of '{}' is '{}', expected one word", key.str(), shown(value));
     (key == "model" ? header.modelHash : header.statisticsHash) = value.str();
+    return llvm::Error::success();
+  }
+  if (key == "experts") {
+    if (value != "single")
+      return failed("'experts: {}' is not known; write 'experts: single' where every expert has a "
+                    "treatment of its own, and nothing where banks have",
+                    shown(value));
+    header.singleExperts = true;
     return llvm::Error::success();
   }
   if (key == "kv-cache") {
@@ -193,6 +201,13 @@ std::string place(const Recipe &recipe, const RecipeRule &rule) {
   return rule.line ? fmt::format("{}:{}", recipe.file, rule.line) : recipe.file;
 }
 
+/// Said where names of experts and of banks may be confused.
+constexpr const char *expertsAdvice = "with --single-experts, or 'experts: single' in the header, "
+                                      "every expert is a site, else every bank of them";
+
+/// Whether `name` is of an expert or of a bank.
+bool isExpert(llvm::StringRef name) { return name.contains(".experts."); }
+
 /// The rules of a recipe, arranged for looking sites up.
 class RuleIndex {
 public:
@@ -228,8 +243,9 @@ public:
     }
     if (!best)
       return inputError("{}: no line matches the site '{}'; add '{} = TREATMENT', or '* = "
-                        "TREATMENT' for all the others",
-                        recipe.file, site.str(), site.str());
+                        "TREATMENT' for all the others{}",
+                        recipe.file, site.str(), site.str(),
+                        isExpert(site) ? fmt::format(" ({})", expertsAdvice) : "");
     return recipe.rules[*best].treatment;
   }
 
@@ -240,9 +256,11 @@ public:
         continue;
       const RecipeRule &rule = recipe.rules[i];
       llvm::StringRef nearest = nearestName(rule.glob.text(), sites);
-      return inputError("{}: '{}' matches no site of this model{}; `qplan inspect` lists them",
-                        place(recipe, rule), rule.glob.text(),
-                        nearest.empty() ? "" : fmt::format(" (nearest: {})", nearest.str()));
+      return inputError("{}: '{}' matches no site of this model{}; {}", place(recipe, rule),
+                        rule.glob.text(),
+                        nearest.empty() ? "" : fmt::format(" (nearest: {})", nearest.str()),
+                        isExpert(rule.glob.text()) ? expertsAdvice
+                                                   : "`qplan inspect` lists them");
     }
     return llvm::Error::success();
   }
@@ -306,6 +324,7 @@ std::string printRecipe(const Recipe &recipe) {
   printLine(text, "model", header.modelHash);
   printLine(text, "sites", llvm::join(header.scopes, ", "));
   printLine(text, "groups", llvm::join(header.groups, ", "));
+  printLine(text, "experts", header.singleExperts ? "single" : "");
   printLine(text, "kv-cache", header.kvCache);
   printLine(text, "constraints", factsText(header.constraints));
   printLine(text, "statistics", header.statisticsHash);

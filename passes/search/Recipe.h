@@ -7,6 +7,7 @@
 //   model: 5f0c...                      hash of the checkpoint
 //   sites: layers, lm_head              what is in scope
 //   groups: qkv, gate_up                sites tied together
+//   experts: single                     experts are sites, not their banks
 //   kv-cache: int8                      format of cached keys and values
 //   constraints: effective-bits=4.8     what the search was asked for
 //   statistics: 91ab...                 hash of the statistics it used
@@ -39,6 +40,7 @@ struct RecipeHeader {
   std::string modelHash;           ///< Checkpoint::contentHash() of the model
   std::vector<std::string> scopes; ///< "layers", "lm_head", "embedding"
   std::vector<std::string> groups; ///< "qkv", "gate_up"
+  bool singleExperts = false;      ///< every expert of a mixture is a site, not every bank
   std::string kvCache;             ///< what --kv-cache takes
   RecipeFacts constraints;         ///< "effective-bits" -> "4.8"
   std::string statisticsHash;      ///< statisticsHash() of the statistics used

@@ -41,6 +41,14 @@ bool isSiteName(llvm::StringRef name) {
   return llvm::all_of(name, isSiteCharacter);
 }
 
+std::string bankOf(llvm::StringRef site) {
+  auto [layer, rest] = site.split(".experts.");
+  auto [number, name] = rest.split('.');
+  if (number.empty() || name.empty() || !llvm::all_of(number, llvm::isDigit))
+    return site.str();
+  return (layer + ".experts." + name).str();
+}
+
 llvm::Expected<SiteGlob> SiteGlob::parse(llvm::StringRef pattern) {
   if (pattern.empty())
     return inputError("a pattern is empty; expected a site such as layers.0.mlp.down, or layers.*");

@@ -21,6 +21,10 @@ namespace qplan {
 /// Whether `name` can name a site: dotted components of letters, digits, `_`, `-`.
 bool isSiteName(llvm::StringRef name);
 
+/// The bank of the expert that `site` names: "layers.3.mlp.experts.down" for
+/// "layers.3.mlp.experts.17.down". Other names are their own.
+std::string bankOf(llvm::StringRef site);
+
 /// How narrow a pattern is, compared in this order: a name without wildcards beats
 /// every pattern; then more literal characters; then more single-character
 /// wildcards (`?` and classes). Equal values are a tie.

@@ -230,6 +230,13 @@ llvm::Error Statistics::checkFits(const StatisticsKey &wanted, llvm::StringRef f
   return llvm::Error::success();
 }
 
+const SiteStatistics *Statistics::inputOf(llvm::StringRef site) const {
+  auto found = sites.find(site.str());
+  if (found == sites.end())
+    found = sites.find(bankOf(site));
+  return found == sites.end() ? nullptr : &found->second;
+}
+
 std::string calibrationTextHash(llvm::StringRef text) { return hashOf(text); }
 
 std::string printStatistics(const Statistics &statistics) {

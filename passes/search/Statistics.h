@@ -43,13 +43,16 @@ struct StatisticsKey {
 /// The contents of a statistics file. Maps keep the file's order fixed.
 struct Statistics {
   StatisticsKey key;
-  std::map<std::string, SiteStatistics> sites; ///< by site name
+  std::map<std::string, SiteStatistics> sites; ///< by site name; experts under their bank's
   /// Damage of a treatment (canonical text) to a group of sites; finite, lower is better.
   std::map<std::string, std::map<std::string, double>> scores;
   /// Trace terms (named; for example "hessian") of each site; finite.
   std::map<std::string, std::map<std::string, double>> traces;
 
   bool operator==(const Statistics &) const = default;
+
+  /// What entered `site`: an expert that was not seen by itself has its bank's. Null: unknown.
+  const SiteStatistics *inputOf(llvm::StringRef site) const;
 
   /// Nothing when these statistics were made with `wanted`; else an error (invalid
   /// input) that names `file`, the first field that differs, and what to do.

@@ -86,6 +86,17 @@ def read_tensor(path, name):
                                          raw[8 + size + first:8 + size + last])
 
 
+def byte_tokenizer(path):
+    """A tokenizer of 256 tokens, one for each byte."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    letters = {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+    stage = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    path.write_text(json.dumps({
+        "version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": stage, "decoder": stage,
+        "post_processor": None, "model": {"type": "BPE", "vocab": letters, "merges": []}}))
+
+
 def tiny_ids(path, rows=2, positions=160):
     """Token ids of real text for the tiny model: the beginnings of two windows of WikiText-2."""
     windows = json.loads((TINY / "reference.json").read_text())["wikitext2_first_windows"]["ids"]

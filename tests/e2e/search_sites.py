@@ -11,20 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from e2e import CALIBRATION, INPUTS, TINY, check, finish, qplan
+from e2e import CALIBRATION, INPUTS, TINY, byte_tokenizer, check, finish, qplan
 
 work = Path(sys.argv[1])
-
-
-def byte_tokenizer(path):
-    """A tokenizer of 256 tokens, one for each byte."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    letters = {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
-    stage = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    path.write_text(json.dumps({
-        "version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": stage, "decoder": stage,
-        "post_processor": None, "model": {"type": "BPE", "vocab": letters, "merges": []}}))
 
 
 def search(model, name, candidates, bits):

@@ -164,6 +164,10 @@ llvm::Expected<SearchFront> answer(const SearchArguments &arguments, const Budge
     if (auto error = front->checkModel((*source)->contentHash(), arguments.front))
       return std::move(error);
   }
+  if (arguments.options.singleExperts && !front->singleExperts)
+    return usageError("--front {}: that search took banks of experts whole; search the model again "
+                      "with --single-experts, or leave it out",
+                      arguments.front);
   front->chosen.reset();
   if (auto error = adaptCaches(*front, arguments))
     return std::move(error);

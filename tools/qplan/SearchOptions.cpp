@@ -51,8 +51,12 @@ void addSearchOptions(CLI::App &command, CompileOptions &o, const char *group) {
       ->type_name("KIND")
       ->check(CLI::IsMember({"trace", "kl"}))
       ->group(group);
-  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up")
+  command.add_option("--group", o.groups, "Sites that share a treatment: qkv,gate_up,experts")
       ->type_name("GROUPS")
+      ->group(group);
+  command
+      .add_flag("--single-experts", o.singleExperts,
+                "Treat every expert of a mixture by itself, not every bank of them")
       ->group(group);
   command
       .add_option("--exchange", o.exchange,

@@ -22,7 +22,7 @@ struct BudgetArguments {
   llvm::Expected<Budgets> resolve() const;
 };
 
-/// --auto, --activations, --score, --group, --exchange, --for-export, --sites, into `options`;
+/// --auto, --activations, --score, --group, --single-experts, --exchange, --for-export, --sites, into `options`;
 /// `group` is their heading.
 void addSearchOptions(CLI::App &command, CompileOptions &options, const char *group);
 /// --effective-bits, --effective-bits-modelopt, --weight-bytes, --memory-bytes, --decode-ms,

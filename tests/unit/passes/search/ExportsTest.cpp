@@ -3,6 +3,7 @@
 #include "passes/search/Exports.h"
 
 #include <gtest/gtest.h>
+#include <llvm/ADT/STLExtras.h>
 
 using namespace qplan;
 
@@ -28,6 +29,11 @@ TEST(Exports, TellsWhatAnEngineHolds) {
   EXPECT_FALSE(holds("vllm", "int4_g128a8"));
   EXPECT_FALSE(holds("modelopt", "tcq4@gptq"));
   EXPECT_TRUE(holds("tensorrt-llm", "nvfp4"));
+}
+
+TEST(Exports, TiesExpertsThatEnginesFuse) {
+  for (const ExportKind &kind : exportKinds())
+    EXPECT_TRUE(llvm::is_contained(kind.ties, llvm::StringRef("experts"))) << kind.name;
 }
 
 TEST(Exports, NamesTheNearest) {

@@ -71,6 +71,16 @@ TEST(Front, HoldsNoCachesWhereNoneWereWeighed) {
   EXPECT_EQ(*again, front);
 }
 
+TEST(Front, TellsWhetherExpertsAreSites) {
+  SearchFront front = sample();
+  EXPECT_EQ(printFront(front).find("experts"), std::string::npos);
+  front.singleExperts = true;
+  auto again = parseFront(printFront(front), "f.json");
+  ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
+  EXPECT_EQ(*again, front);
+  expectPart(messageAfter([](auto &json) { json["experts"] = 1; }), "'experts' is not 'single'");
+}
+
 TEST(Front, SumsAChoice) {
   FrontPoint point = sample().pointOf({1, 0});
   EXPECT_DOUBLE_EQ(point.bits, (800 + 1275) / 400.0);

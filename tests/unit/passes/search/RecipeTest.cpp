@@ -62,6 +62,23 @@ TEST(Recipe, RoundTripIsExact) {
   EXPECT_EQ(recipe.rules[1].line, 11u);
 }
 
+TEST(Recipe, TellsWhetherExpertsAreSites) {
+  EXPECT_FALSE(parsed(full).header.singleExperts);
+  std::string single = "qplan-recipe 1\nexperts: single\n\nlayers.0.mlp.experts.down = int8\n";
+  EXPECT_TRUE(parsed(single).header.singleExperts);
+  EXPECT_EQ(printRecipe(parsed(single)), single);
+  EXPECT_NE(parseMessage("qplan-recipe 1\nexperts: both\n").find("write 'experts: single'"),
+            std::string::npos);
+  // Names of the other form.
+  const char *advice = "every expert is a site, else every bank";
+  std::string bank = "layers.0.mlp.experts.down", expert = "layers.0.mlp.experts.1.down";
+  for (std::string rest : {"", "* = int4\n"}) {
+    EXPECT_NE(resolved(single + rest, {expert}).find(advice), std::string::npos);
+    EXPECT_NE(resolved("qplan-recipe 1\n" + rest + expert + " = int8\n", {bank}).find(advice),
+              std::string::npos);
+  }
+}
+
 TEST(Recipe, ReadsCommentsBlanksAndLineEnds) {
   Recipe recipe =
       parsed("# by hand\r\n\r\n  qplan-recipe 1  # version\r\n\tlm_head=fp8#x\r\n*= w4");

@@ -76,6 +76,13 @@ TEST(SiteGlob, RefusesBadPatterns) {
   }
 }
 
+TEST(SiteGlob, KnowsTheBankOfAnExpert) {
+  EXPECT_EQ(bankOf("layers.3.mlp.experts.17.down"), "layers.3.mlp.experts.down");
+  for (const char *name : {"layers.3.mlp.experts.down", "layers.3.mlp.down", "lm_head", "",
+                           "layers.3.mlp.experts.17", "layers.3.mlp.experts.a1.down"})
+    EXPECT_EQ(bankOf(name), name);
+}
+
 TEST(SiteGlob, KnowsSiteNames) {
   EXPECT_TRUE(isSiteName("layers.3.mlp.experts.17.down"));
   EXPECT_TRUE(isSiteName("lm_head"));

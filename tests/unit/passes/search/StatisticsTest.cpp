@@ -55,6 +55,16 @@ TEST(Statistics, RoundTripIsExact) {
   EXPECT_NE(statisticsHash(*again), statisticsHash(statistics));
 }
 
+TEST(Statistics, AnExpertHasItsBanksInput) {
+  Statistics statistics = sample();
+  statistics.sites["layers.0.mlp.experts.down"].rows = 7;
+  statistics.sites["layers.0.mlp.experts.2.down"].rows = 3;
+  EXPECT_EQ(statistics.inputOf("layers.0.mlp.experts.1.down")->rows, 7u);
+  EXPECT_EQ(statistics.inputOf("layers.0.mlp.experts.2.down")->rows, 3u);
+  EXPECT_EQ(statistics.inputOf("layers.0.mlp.experts.1.up"), nullptr);
+  EXPECT_EQ(statistics.inputOf("layers.0.attn.q")->rows, 65536u);
+}
+
 TEST(Statistics, SaysWhyTheyDoNotFit) {
   Statistics statistics = sample();
   StatisticsKey wanted = statistics.key;

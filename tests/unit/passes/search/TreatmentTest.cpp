@@ -132,7 +132,7 @@ TEST(Treatment, ErrorsNameWhatIsWrongAndWhatIsNear) {
   expectMessage("int4_g64@gtpq", "did you mean 'gptq'?");
   expectMessage("int4_g64@gptq{mse=0.5}", "is 0.5, expected 0 or 1");
   expectMessage("int4_g64@gptq{damp=0}", "expected 1e-06 to 1");
-  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse, beam, awq, smooth)");
+  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse, beam, awq, smooth, each)");
   expectMessage("int8{alpha=1}", "method 'max' has no parameter 'alpha' (it has: none)");
   expectMessage("int8@smoothquant{beta=1}", "(it has: alpha, search)");
   expectMessage("int8a8{range=mse}", "is for activations of one static scale");

@@ -48,9 +48,14 @@ llvm::Error runLinker(llvm::ArrayRef<std::string> arguments) {
   llvm::raw_string_ostream messages(text);
   lld::Result result =
       lld::lldMain(raw, messages, messages, {{lld::Gnu, &lld::elf::link}});
-  if (result.retCode != 0)
-    return defectError("linking the model failed: {}", text);
-  return llvm::Error::success();
+  if (result.retCode == 0)
+    return llvm::Error::success();
+  // What lld says where its output cannot be written, all else is ours.
+  if (llvm::StringRef(text).contains("failed to open") ||
+      llvm::StringRef(text).contains("failed to write"))
+    return machineError("linking the model: {}; set TMPDIR to a folder with space",
+                        llvm::StringRef(text).trim().str());
+  return defectError("linking the model failed: {}", text);
 }
 
 /// A folder for the files that lld reads and writes; removed with them, by an interrupt as well.

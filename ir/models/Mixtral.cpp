@@ -43,12 +43,12 @@ Value expertPart(ModelBuilder &builder, const Experts &experts, int64_t layer, V
       tensors.push_back(fmt::format("{}experts.{}.{}.weight", prefix, i, tensor.str()));
       weights.push_back(builder.matrix(tensors.back(), outputs, qp::widthOf(input.getType())));
     }
-    const bool whole = first == 0 && end == experts.count;
-    auto numbers = llvm::to_vector(llvm::seq<int64_t>(first, end));
+    DenseI64ArrayAttr numbers; // a bank has them all, and may claim to have very many
+    if (first != 0 || end != experts.count)
+      numbers = ops.getDenseI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(first, end)));
     auto linear = qp::ExpertLinearOp::create(
         ops, builder.at(name), qp::rowsType(context, outputs), input, route.getRoutes(), weights,
-        onto, ops.getStrArrayAttr({name}),
-        whole ? DenseI64ArrayAttr() : ops.getDenseI64ArrayAttr(numbers),
+        onto, ops.getStrArrayAttr({name}), numbers,
         perSlot ? ops.getUnitAttr() : UnitAttr());
     for (const std::string &each : tensors)
       builder.keepInput(linear, each);

@@ -151,9 +151,9 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       return usageError("site {}: imatrix needs the mean squares of its input; give a calibration "
                         "text (--calib) or statistics (--statistics)",
                         site.name);
-    const SiteStatistics *found = inputs.statistics->inputOf(site.name);
+    auto found = inputs.statistics->neededInputOf(site.name);
     if (!found)
-      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+      return found.takeError();
     const std::vector<float> &squares = found->meanSquare;
     auto blob = inputs.weights->blobs().putFloats({int64_t(squares.size())}, squares);
     if (!blob)
@@ -240,9 +240,9 @@ struct InsertQdqPass : qplan::impl::InsertQdqBase<InsertQdqPass> {
       return usageError("site {}: {} needs the range of its input; give a calibration text "
                         "(--calib) or statistics (--statistics)",
                         site.name, info.name);
-    const SiteStatistics *found = inputs.statistics->inputOf(site.name);
+    auto found = inputs.statistics->neededInputOf(site.name);
     if (!found)
-      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+      return found.takeError();
     std::vector<float> ranges = found->absMax;
     if (auto error = divideByFactors(site, ranges))
       return std::move(error);

@@ -60,6 +60,16 @@ std::vector<Site> qplan::collectSites(ModuleOp module) {
   return sites;
 }
 
+std::vector<std::string> qplan::inputNames(llvm::ArrayRef<Site> sites) {
+  llvm::DenseMap<Value, std::string> first;
+  std::vector<std::string> names;
+  for (const Site &site : sites) {
+    Value input = site.input();
+    names.push_back(input ? first.try_emplace(input, site.name).first->second : "");
+  }
+  return names;
+}
+
 bool SiteScope::contains(const Site &site) const {
   if (site.name == "lm_head")
     return head;

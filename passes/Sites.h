@@ -33,6 +33,10 @@ struct Site {
 /// All sites in program order.
 std::vector<Site> collectSites(mlir::ModuleOp module);
 
+/// The name under which the input of each of `sites` is observed: that of the first that reads the
+/// value; empty where there is none (the embedding).
+std::vector<std::string> inputNames(llvm::ArrayRef<Site> sites);
+
 /// Which sites `--sites` names.
 struct SiteScope {
   bool layers = true, head = false, embedding = false;

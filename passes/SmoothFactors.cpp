@@ -42,9 +42,9 @@ static llvm::Error addMaxima(mlir::Value weight, WeightStore &weights, std::vect
 llvm::Expected<ColumnRanges> qplan::columnRanges(llvm::ArrayRef<Site> sites,
                                                  const Statistics &statistics,
                                                  WeightStore &weights) {
-  const SiteStatistics *found = statistics.inputOf(sites[0].name);
+  auto found = statistics.neededInputOf(sites[0].name);
   if (!found)
-    return inputError("site {}: the statistics do not hold it; make them again", sites[0].name);
+    return found.takeError();
   ColumnRanges ranges{found->absMax, {}};
   ranges.weight.assign(ranges.input.size(), 0.0f);
   for (const Site &site : sites) {

@@ -77,6 +77,16 @@ static void keepPart(llvm::Module &module, int64_t part, int64_t parts) {
   }
 }
 
+/// Optimises a module and makes its object.
+static llvm::Expected<llvm::SmallVector<char, 0>> objectOf(llvm::Module &module,
+                                                           llvm::TargetMachine &machine) {
+  optimize(module, machine);
+  llvm::SmallVector<char, 0> object;
+  if (llvm::Error error = generate(module, machine, llvm::CodeGenFileType::ObjectFile, object))
+    return std::move(error);
+  return object;
+}
+
 static llvm::Expected<llvm::SmallVector<char, 0>>
 generatePart(llvm::MemoryBufferRef bitcode, int64_t part, int64_t parts, const Target &target,
              const KernelBitcode &kernels) {
@@ -89,12 +99,7 @@ generatePart(llvm::MemoryBufferRef bitcode, int64_t part, int64_t parts, const T
     return defectError("the module cannot be read again: {}",
                        llvm::toString(module.takeError()));
   keepPart(**module, part, parts);
-  optimize(**module, **machine);
-  llvm::SmallVector<char, 0> object;
-  if (llvm::Error error =
-          generate(**module, **machine, llvm::CodeGenFileType::ObjectFile, object))
-    return std::move(error);
-  return object;
+  return objectOf(**module, **machine);
 }
 
 llvm::Expected<llvm::SmallVector<char, 0>>
@@ -103,14 +108,8 @@ generateObject(std::unique_ptr<llvm::Module> module, std::unique_ptr<llvm::Targe
   int64_t count = 0;
   for (const llvm::Function &function : *module)
     count = std::max(count, kernelNumber(function) + 1);
-  if (count <= partKernels) {
-    llvm::SmallVector<char, 0> object;
-    optimize(*module, *machine);
-    if (llvm::Error error =
-            generate(*module, *machine, llvm::CodeGenFileType::ObjectFile, object))
-      return std::move(error);
-    return object;
-  }
+  if (count <= partKernels)
+    return objectOf(*module, *machine);
   const int64_t parts = (count + partKernels - 1) / partKernels + 1;
   const std::string name = module->getModuleIdentifier();
   for (llvm::Function &function : *module)
@@ -119,10 +118,8 @@ generateObject(std::unique_ptr<llvm::Module> module, std::unique_ptr<llvm::Targe
       function.setVisibility(llvm::GlobalValue::HiddenVisibility);
     }
   llvm::SmallVector<char, 0> bitcode;
-  llvm::BitcodeWriter writer(bitcode);
-  writer.writeModule(*module);
-  writer.writeSymtab();
-  writer.writeStrtab();
+  llvm::raw_svector_ostream stream(bitcode);
+  llvm::WriteBitcodeToFile(*module, stream);
   module.reset();
 
   std::vector<llvm::SmallVector<char, 0>> objects(parts);

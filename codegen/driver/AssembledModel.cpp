@@ -256,8 +256,7 @@ llvm::Expected<std::unique_ptr<ChoiceJudge>> Compiler::assemble(const ScoreTable
   if (!live)
     return live.takeError();
   MomentSource moments = [this](ArrayRef<MomentInput> inputs, const MomentVisitor &visit) {
-    auto text =
-        calibrationWindows(*source, options.calibration, options.samples, options.length, nullptr);
+    auto text = calibrationText(options.samples);
     return text ? visitMoments(inputs, *text, /*sampledRows=*/0, visit) : text.takeError();
   };
   auto made = std::make_unique<AssembledModel>(std::move(*module), std::move(*groups), table,

@@ -143,8 +143,7 @@ llvm::Error Compiler::measureCaches(ArrayRef<std::string> formats) {
     return usageError("--statistics {}: holds no score of a cache in {}; give --calib TEXT to "
                       "measure it",
                       options.statistics, formats[0]);
-  auto windows = calibrationWindows(*source, options.calibration, scoringWindows,
-                                    std::min(options.length, scoringLength), nullptr);
+  auto windows = calibrationText(scoringWindows, scoringLength);
   if (!windows)
     return windows.takeError();
   auto live = exactModel();

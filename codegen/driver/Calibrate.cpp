@@ -108,6 +108,12 @@ llvm::Error Compiler::observeWindows(LiveModel &live,
   return llvm::Error::success();
 }
 
+llvm::Expected<std::vector<std::vector<int32_t>>>
+Compiler::calibrationText(int64_t samples, int64_t most) const {
+  return calibrationWindows(*source, options.calibration, samples, std::min(options.length, most),
+                            nullptr);
+}
+
 llvm::Error Compiler::calibrate() {
   if (options.calibration.empty()) {
     if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
@@ -144,13 +150,11 @@ llvm::Error Compiler::calibrate() {
     return module.takeError();
   // Sites that read one value share an observer, named after the first. Experts of a bank read
   // one, whatever is routed to them.
-  llvm::DenseMap<Value, std::string> first;
   std::vector<std::pair<std::string, std::string>> sharers;
-  for (const Site &site : collectSites(**module))
-    if (Value input = site.input()) {
-      std::string &name = first.try_emplace(input, site.name).first->second;
+  const std::vector<Site> sites = collectSites(**module);
+  for (auto [site, name] : llvm::zip(sites, inputNames(sites)))
+    if (!name.empty())
       sharers.push_back({bankOf(site.name), name});
-    }
   (*module)->walk([&](qp::AttentionOp op) {
     for (const std::string &name : {keyCacheName(op), valueCacheName(op)})
       sharers.push_back({name, name});

@@ -19,6 +19,7 @@
 #include "passes/search/Front.h"
 
 #include <functional>
+#include <limits>
 #include <mlir/IR/MLIRContext.h>
 
 namespace qplan {
@@ -107,6 +108,9 @@ private:
   /// What comes before the import: recipe, cache format, statistics, the search.
   llvm::Error prepare();
   llvm::Error calibrate();
+  /// The first `samples` windows of the calibration text, of --calib-length tokens or `most`.
+  llvm::Expected<std::vector<std::vector<int32_t>>>
+  calibrationText(int64_t samples, int64_t most = std::numeric_limits<int64_t>::max()) const;
   /// Fills `front`, and takes the recipe that is best within the budgets (Search.cpp).
   llvm::Error choose();
   /// Sizes and predicted divergences of `candidates` at each group of sites (Score.cpp).

@@ -32,15 +32,6 @@ void unpackTriangle(const double *triangle, int64_t columns, std::vector<double>
       gram[size_t(i * columns + j)] = gram[size_t(j * columns + i)] = *triangle++;
 }
 
-/// The name of each site's input: that of the first site that reads it.
-llvm::StringMap<std::string> inputNames(ModuleOp module) {
-  llvm::DenseMap<Value, std::string> first;
-  llvm::StringMap<std::string> names;
-  for (const Site &site : collectSites(module))
-    if (site.input())
-      names[site.name] = first.try_emplace(site.input(), site.name).first->second;
-  return names;
-}
 
 void insertMomentObservers(ModuleOp module, ArrayRef<MomentInput> inputs) {
   llvm::StringSet<> names;
@@ -199,17 +190,24 @@ InputMoments qplan::dividedMoments(const InputMoments &moments, ArrayRef<float> 
 llvm::Error Compiler::visitMoments(ArrayRef<MomentInput> inputs,
                                    ArrayRef<std::vector<int32_t>> windows, int64_t sampledRows,
                                    const MomentVisitor &visit) {
-  auto model = import("f32");
-  if (!model)
-    return model.takeError();
-  const llvm::StringMap<std::string> names = inputNames(**model);
-  std::vector<std::string> keys;
-  for (const MomentInput &input : inputs)
-    keys.push_back(fmt::format("{} {} {}", windows.size(), windows[0].size(),
-                               names.lookup(input.observer)));
-  auto isKnown = [&](size_t i) { return sampledRows == 0 && momentStore->contains(keys[i]); };
   // An exchange rounds more sites for every choice that it tries.
   const bool again = !options.automatic.empty() && options.exchange;
+  std::vector<std::string> keys(inputs.size());
+  if (again) {
+    auto model = import("f32");
+    if (!model)
+      return model.takeError();
+    const std::vector<Site> sites = collectSites(**model);
+    llvm::StringMap<std::string> names;
+    for (auto [site, name] : llvm::zip(sites, inputNames(sites)))
+      names[site.name] = name;
+    for (auto [key, input] : llvm::zip(keys, inputs))
+      key = fmt::format("{} {} {}", windows.size(), windows[0].size(),
+                        names.lookup(input.observer));
+  }
+  auto isKnown = [&](size_t i) {
+    return again && sampledRows == 0 && momentStore->contains(keys[i]);
+  };
 
   for (size_t begin = 0, end; begin < inputs.size(); begin = end) {
     std::vector<MomentInput> batch;

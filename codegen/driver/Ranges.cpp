@@ -29,9 +29,9 @@ struct RangedSite {
 
 llvm::Expected<RangedSite> rangedSite(const Site &site, Treatment treatment,
                                       const Statistics &statistics, BlobStore &blobs) {
-  const SiteStatistics *found = statistics.inputOf(site.name);
+  auto found = statistics.neededInputOf(site.name);
   if (!found)
-    return inputError("site {}: the statistics do not hold it; make them again", site.name);
+    return found.takeError();
   RangedSite ranged{site, std::move(treatment), {}, 0};
   if (auto name = site.op->getAttrOfType<StringAttr>(factorsAttr)) {
     auto factors = blobs.floats(name.getValue());
@@ -106,8 +106,7 @@ llvm::Error Compiler::chooseRanges(ModuleOp module) {
   }
   if (ranged.empty())
     return llvm::Error::success();
-  auto windows =
-      calibrationWindows(*source, options.calibration, options.samples, options.length, nullptr);
+  auto windows = calibrationText(options.samples);
   if (!windows)
     return windows.takeError();
   auto imported = import("f32");

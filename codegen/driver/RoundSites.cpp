@@ -232,8 +232,7 @@ llvm::Error Compiler::roundSites(ModuleOp module) {
                       "hold second moments); give --calib TEXT",
                       first.site.name, methodName(first.treatment.method).str());
   }
-  auto windows =
-      calibrationWindows(*source, options.calibration, options.samples, options.length, nullptr);
+  auto windows = calibrationText(options.samples);
   if (!windows)
     return windows.takeError();
   auto imported = import("f32");

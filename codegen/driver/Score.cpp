@@ -105,6 +105,13 @@ bool isMeasured(const Statistics &statistics, const std::string &group,
   return found != statistics.scores.end() && found->second.contains(printTreatment(treatment));
 }
 
+/// Said of statistics without a text that could fill them in.
+llvm::Error lacksScore(const std::string &file, const Treatment &treatment,
+                       const std::string &group) {
+  return usageError("--statistics {}: holds no score of {} for {}; give --calib TEXT to measure it",
+                    file, printTreatment(treatment), group);
+}
+
 /// The cells of `table` that `statistics` lack, by groups, in portions.
 std::vector<std::vector<GroupChoice>> missingCells(const ScoreTable &table,
                                                    const Statistics &statistics) {
@@ -199,9 +206,8 @@ llvm::Error Compiler::measureTraces(ModuleOp module, ArrayRef<Treatment> treatme
     return usageError("--statistics {}: holds no errors of all of these treatments; give --calib "
                       "TEXT to measure them",
                       options.statistics);
-  auto windows = calibrationWindows(*source, options.calibration,
-                                    int64_t(std::min(statistics->key.samples, traceSamples)),
-                                    std::min(options.length, traceLength), nullptr);
+  auto windows =
+      calibrationText(int64_t(std::min(statistics->key.samples, traceSamples)), traceLength);
   if (!windows)
     return windows.takeError();
   std::vector<MomentInput> inputs;
@@ -243,12 +249,8 @@ llvm::Expected<std::unique_ptr<LiveModel>> Compiler::exactModel() {
 llvm::Error Compiler::measureScores(ArrayRef<SiteGroup> groups, ArrayRef<Measurement> missing,
                                     const std::function<llvm::Error()> &keep) {
   if (options.calibration.empty())
-    return usageError("--statistics {}: holds no score of {} for {}; give --calib TEXT to measure "
-                      "it",
-                      options.statistics, printTreatment(missing[0].treatment),
-                      missing[0].group->name);
-  auto windows = calibrationWindows(*source, options.calibration, scoringWindows,
-                                    std::min(options.length, scoringLength), nullptr);
+    return lacksScore(options.statistics, missing[0].treatment, missing[0].group->name);
+  auto windows = calibrationText(scoringWindows, scoringLength);
   if (!windows)
     return windows.takeError();
   auto live = exactModel();
@@ -274,12 +276,11 @@ llvm::Error Compiler::measureCells(const ScoreTable &table,
   const auto portions = missingCells(table, *statistics);
   if (portions.empty())
     return llvm::Error::success();
-  if (options.calibration.empty())
-    return usageError("--statistics {}: holds no score of {} for {}; give --calib TEXT to measure "
-                      "it",
-                      options.statistics,
-                      printTreatment(table.candidates[portions[0][0].candidate]),
-                      table.groups[portions[0][0].group].name);
+  if (options.calibration.empty()) {
+    const GroupChoice &cell = portions[0][0];
+    return lacksScore(options.statistics, table.candidates[cell.candidate],
+                      table.groups[cell.group].name);
+  }
   auto judge = assemble(table);
   if (!judge)
     return judge.takeError();

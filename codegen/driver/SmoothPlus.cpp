@@ -125,8 +125,7 @@ llvm::Error Compiler::searchSmoothPlus(ModuleOp module) {
     input.ranges = std::move(*ranges);
     inputs.push_back(std::move(input));
   }
-  auto windows = calibrationWindows(*source, options.calibration, lossWindows,
-                                    std::min(options.length, lossLength), nullptr);
+  auto windows = calibrationText(lossWindows, lossLength);
   if (!windows)
     return windows.takeError();
   auto imported = import("f32");

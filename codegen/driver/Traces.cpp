@@ -385,9 +385,9 @@ llvm::Expected<RowRounding> qplan::inputRounding(const Site &site, const Treatme
   const FormatId format = *treatment.activation;
   std::vector<float> side;
   if (formatInfo(format).isPerTensor()) {
-    const SiteStatistics *seen = statistics.inputOf(site.name);
+    auto seen = statistics.neededInputOf(site.name);
     if (!seen)
-      return inputError("site {}: the statistics do not hold it; make them again", site.name);
+      return seen.takeError();
     float largest = 0;
     for (auto [j, value] : llvm::enumerate(seen->absMax))
       largest = std::max(largest, factors.empty() ? value : value / factors[j]);

@@ -226,56 +226,6 @@ llvm::Expected<std::vector<double>> weightErrors(const FactorProblem &problem,
   return errors;
 }
 
-/// The best of alpha = 0, 0.1, ... 1 in each family and of no factors, then of 0.05 beside it.
-/// `activations` is the error that the input's rounding adds.
-llvm::Expected<std::vector<float>>
-bestFactors(const FactorProblem &problem, llvm::ArrayRef<Family> families,
-            llvm::function_ref<double(llvm::ArrayRef<float>)> activations) {
-  struct Point {
-    size_t family;
-    double alpha;
-  };
-  const OutputError output(problem.moments);
-  std::vector<float> best(size_t(problem.moments.columns), 1.0f);
-  double bestError = 0;
-  std::optional<Point> bestPoint;
-  auto tryAll = [&](llvm::ArrayRef<Point> points, bool alsoNone) -> llvm::Error {
-    std::vector<std::vector<float>> candidates;
-    if (alsoNone)
-      candidates.push_back(best);
-    for (const Point &point : points)
-      candidates.push_back(factorsAt(problem, families[point.family], point.alpha));
-    auto errors = weightErrors(problem, output, candidates);
-    if (!errors)
-      return errors.takeError();
-    for (size_t c = 0; c < candidates.size(); ++c) {
-      const double error = (*errors)[c] + activations(candidates[c]);
-      if ((alsoNone && c == 0) || error < bestError) {
-        bestError = error;
-        if (!alsoNone || c > 0)
-          bestPoint = points[c - alsoNone];
-        best = candidates[c];
-      }
-    }
-    return llvm::Error::success();
-  };
-  std::vector<Point> points;
-  for (size_t f = 0; f < families.size(); ++f)
-    for (int step = families[f].weight ? 0 : 1; step <= 10; ++step)
-      points.push_back({f, step / 10.0});
-  if (auto error = tryAll(points, true))
-    return std::move(error);
-  if (!bestPoint)
-    return std::vector<float>();
-  points.clear();
-  for (double side : {-0.05, 0.05})
-    if (double alpha = bestPoint->alpha + side; alpha > 0 && alpha < 1)
-      points.push_back({bestPoint->family, alpha});
-  if (auto error = tryAll(points, false))
-    return std::move(error);
-  return best;
-}
-
 /// Expected squares of what rounding to an activation format changes in columns of x / s.
 class ActivationNoise {
 public:
@@ -328,6 +278,79 @@ private:
   const FormatInfo *info;
 };
 
+/// What candidates do to the outputs.
+class OutputTrial {
+public:
+  /// Activations are rounded to `activation`, which is absent where they are not minded.
+  OutputTrial(const FactorProblem &problem, const WeightColumns &columns,
+              std::optional<FormatId> activation)
+      : problem(problem), columns(columns), output(problem.moments),
+        noise(problem.moments, activation) {}
+
+  /// The error of weights and activations at each of `candidates`.
+  llvm::Expected<std::vector<double>> errors(llvm::ArrayRef<std::vector<float>> candidates) const {
+    auto errors = weightErrors(problem, output, candidates);
+    if (errors)
+      for (size_t c = 0; c < candidates.size(); ++c)
+        (*errors)[c] += noise.of(candidates[c], columns.squares);
+    return errors;
+  }
+
+private:
+  const FactorProblem &problem;
+  const WeightColumns &columns;
+  const OutputError output;
+  const ActivationNoise noise;
+};
+
+/// The best of alpha = 0, 0.1, ... 1 in each family and of no factors, then of 0.05 beside it.
+llvm::Expected<std::vector<float>>
+bestFactors(const FactorProblem &problem, const OutputTrial &trial,
+            llvm::ArrayRef<Family> families) {
+  struct Point {
+    size_t family;
+    double alpha;
+  };
+  std::vector<float> best(size_t(problem.moments.columns), 1.0f);
+  double bestError = 0;
+  std::optional<Point> bestPoint;
+  auto tryAll = [&](llvm::ArrayRef<Point> points, bool alsoNone) -> llvm::Error {
+    std::vector<std::vector<float>> candidates;
+    if (alsoNone)
+      candidates.push_back(best);
+    for (const Point &point : points)
+      candidates.push_back(factorsAt(problem, families[point.family], point.alpha));
+    auto errors = trial.errors(candidates);
+    if (!errors)
+      return errors.takeError();
+    for (size_t c = 0; c < candidates.size(); ++c) {
+      const double error = (*errors)[c];
+      if ((alsoNone && c == 0) || error < bestError) {
+        bestError = error;
+        if (!alsoNone || c > 0)
+          bestPoint = points[c - alsoNone];
+        best = candidates[c];
+      }
+    }
+    return llvm::Error::success();
+  };
+  std::vector<Point> points;
+  for (size_t f = 0; f < families.size(); ++f)
+    for (int step = families[f].weight ? 0 : 1; step <= 10; ++step)
+      points.push_back({f, step / 10.0});
+  if (auto error = tryAll(points, true))
+    return std::move(error);
+  if (!bestPoint)
+    return std::vector<float>();
+  points.clear();
+  for (double side : {-0.05, 0.05})
+    if (double alpha = bestPoint->alpha + side; alpha > 0 && alpha < 1)
+      points.push_back({bestPoint->family, alpha});
+  if (auto error = tryAll(points, false))
+    return std::move(error);
+  return best;
+}
+
 /// Factors 2^max(0, m + round(log2(a / largest a))) for the sizes `a` of columns.
 std::vector<float> binadesAt(const FactorProblem &problem, int m) {
   const std::vector<float> &sizes = problem.moments.absMax;
@@ -348,15 +371,13 @@ llvm::Expected<std::vector<float>> qplan::binadeFactors(const FactorProblem &pro
   auto columns = summarize(problem);
   if (!columns)
     return columns.takeError();
-  const ActivationNoise noise(problem.moments, problem.weights[0].treatment.activation);
   std::vector<std::vector<float>> candidates;
   for (int m = 0; m <= most; ++m)
     candidates.push_back(binadesAt(problem, m));
-  auto errors = weightErrors(problem, OutputError(problem.moments), candidates);
+  auto errors =
+      OutputTrial(problem, *columns, problem.weights[0].treatment.activation).errors(candidates);
   if (!errors)
     return errors.takeError();
-  for (size_t c = 0; c < candidates.size(); ++c)
-    (*errors)[c] += noise.of(candidates[c], columns->squares);
   const size_t best = std::min_element(errors->begin(), errors->end()) - errors->begin();
   return best == 0 ? std::vector<float>() : candidates[best];
 }
@@ -368,12 +389,9 @@ llvm::Expected<std::vector<float>> qplan::awqFactors(const FactorProblem &proble
   const std::vector<float> &size = problem.moments.meanAbs;
   // Factors of one site follow ModelOpt, which looks at the weights alone.
   const Treatment &treatment = problem.weights[0].treatment;
-  const ActivationNoise noise(problem.moments,
-                              treatment.hasOwnFactors() ? std::nullopt : treatment.activation);
-  const Family families[] = {{size, &columns->share}, {size, nullptr}};
-  return bestFactors(problem, families, [&](llvm::ArrayRef<float> s) {
-    return noise.of(s, columns->squares);
-  });
+  const OutputTrial trial(problem, *columns,
+                          treatment.hasOwnFactors() ? std::nullopt : treatment.activation);
+  return bestFactors(problem, trial, {{size, &columns->share}, {size, nullptr}});
 }
 
 llvm::Expected<std::vector<float>> qplan::smoothFactors(const FactorProblem &problem) {
@@ -382,9 +400,6 @@ llvm::Expected<std::vector<float>> qplan::smoothFactors(const FactorProblem &pro
     return columns.takeError();
   const std::vector<float> &size = problem.moments.absMax;
   const std::vector<double> largest(columns->largest.begin(), columns->largest.end());
-  const ActivationNoise noise(problem.moments, problem.weights[0].treatment.activation);
-  const Family families[] = {{size, &largest}, {size, nullptr}};
-  return bestFactors(problem, families, [&](llvm::ArrayRef<float> s) {
-    return noise.of(s, columns->squares);
-  });
+  const OutputTrial trial(problem, *columns, problem.weights[0].treatment.activation);
+  return bestFactors(problem, trial, {{size, &largest}, {size, nullptr}});
 }

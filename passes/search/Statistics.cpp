@@ -237,6 +237,12 @@ const SiteStatistics *Statistics::inputOf(llvm::StringRef site) const {
   return found == sites.end() ? nullptr : &found->second;
 }
 
+llvm::Expected<const SiteStatistics &> Statistics::neededInputOf(llvm::StringRef site) const {
+  if (const SiteStatistics *found = inputOf(site))
+    return *found;
+  return inputError("site {}: the statistics do not hold it; make them again", site.str());
+}
+
 std::string calibrationTextHash(llvm::StringRef text) { return hashOf(text); }
 
 std::string printStatistics(const Statistics &statistics) {

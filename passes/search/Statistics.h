@@ -53,6 +53,8 @@ struct Statistics {
 
   /// What entered `site`: an expert that was not seen by itself has its bank's. Null: unknown.
   const SiteStatistics *inputOf(llvm::StringRef site) const;
+  /// The same, where it is needed: an error (invalid input) that names `site` if it is unknown.
+  llvm::Expected<const SiteStatistics &> neededInputOf(llvm::StringRef site) const;
 
   /// Nothing when these statistics were made with `wanted`; else an error (invalid
   /// input) that names `file`, the first field that differs, and what to do.

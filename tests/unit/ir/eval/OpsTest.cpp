@@ -9,6 +9,8 @@ using namespace qplan::test;
 
 namespace {
 
+using Floats = std::vector<float>;
+
 class EvalOps : public testing::Test {
 protected:
   /// Evaluates the body of @forward over `ids`; weights come from zoo/llama_gqa and blobs.
@@ -38,6 +40,15 @@ protected:
     return weight("table", {n, 4}, std::move(table)) +
            "%x = qp.embedding %ids, %table : tensor<?xi32>, " + type + " -> tensor<?x4xf32>\n";
   }
+
+  /// %w and %r of a router that sends the row %x to experts 1 and 2, and the weights %e0 to %e3.
+  std::string fourExperts() {
+    return rows({1, 3, 3, 1}) +
+           "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
+           "tensor<?x2xf32>, tensor<?x2xi32>\n" +
+           weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
+           weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3));
+  }
   std::vector<float> values(const std::string &body, const Sequences &ids,
                             const std::string &width = "4") {
     auto found = eval(body, ids, width);
@@ -57,7 +68,6 @@ protected:
 
 const char *const returnX = "return %x : tensor<?x4xf32>\n";
 const char *const returnY = "return %y : tensor<?x4xf32>\n";
-using Floats = std::vector<float>;
 
 } // namespace
 
@@ -140,11 +150,7 @@ TEST_F(EvalOps, StaticScalesSaturate) {
 
 TEST_F(EvalOps, TiesOfTheRouterGoToTheLowerExpert) {
   std::string body =
-      rows({1, 3, 3, 1}) +
-      "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
-      "tensor<?x2xf32>, tensor<?x2xi32>\n" +
-      weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
-      weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
+      fourExperts() +
       "%s = qp.expert_linear %x, %r, [%e0, %e1, %e2, %e3] [\"e\"] : "
       "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>, "
       "tensor<4x4xf32>, tensor<4x4xf32>] -> tensor<?x4xf32>\n"
@@ -157,11 +163,7 @@ TEST_F(EvalOps, TiesOfTheRouterGoToTheLowerExpert) {
 TEST_F(EvalOps, ExpertsInAChainKeepTheRowsOfOthers) {
   std::string types = "tensor<?x4xf32>, tensor<?x2xi32>, [tensor<4x4xf32>, tensor<4x4xf32>]";
   std::string body =
-      rows({1, 3, 3, 1}) +
-      "%w, %r = qp.route softmax_of_chosen %x {top_k = 2 : i64} : tensor<?x4xf32> -> "
-      "tensor<?x2xf32>, tensor<?x2xi32>\n" +
-      weight("e0", {4, 4}, Floats(16, 0)) + weight("e1", {4, 4}, Floats(16, 1)) +
-      weight("e2", {4, 4}, Floats(16, 2)) + weight("e3", {4, 4}, Floats(16, 3)) +
+      fourExperts() +
       "%a = qp.expert_linear %x, %r, [%e3, %e1] [\"e.3\", \"e.1\"] {numbers = array<i64: 3, 1>} : " +
       types + " -> tensor<?x4xf32>\n" +
       "%s = qp.expert_linear %x, %r, [%e0, %e2] onto %a [\"e.0\", \"e.2\"] {numbers = "

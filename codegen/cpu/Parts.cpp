@@ -4,6 +4,7 @@
 // only NAME.kI.KERNEL.run is called from elsewhere.
 //
 //===----------------------------------------------------------------------===//
+#include "codegen/cpu/InlineKernels.h"
 #include "codegen/cpu/Parts.h"
 #include "ir/Failure.h"
 #include "ir/ParallelFor.h"
@@ -33,6 +34,7 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.crossRegisterProxies(loops, functions, components, modules);
   llvm::ModulePassManager passes;
   passes.addPass(llvm::GlobalDCEPass()); // of kernels that another part has
+  addKernelInlining(passes);
   passes.addPass(builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3));
   passes.run(module, modules);
 }

@@ -48,7 +48,7 @@ void LivePass::readProgram() {
     for (auto symbol : op.getBuffers().getAsRange<FlatSymbolRefAttr>())
       step.buffers.push_back(bufferNumber.lookup(symbol.getValue()));
     for (auto symbol : op.getWeights().getAsRange<FlatSymbolRefAttr>())
-      step.weights.push_back(weightOffset.lookup(symbol.getValue()));
+      weightReader.try_emplace(weightOffset.lookup(symbol.getValue()), index);
     for (int64_t i : op.getReads())
       buffers[step.buffers[size_t(i)]].lastRead = index;
     for (int64_t i : op.getWrites()) {
@@ -146,10 +146,8 @@ void LivePass::run(int64_t first, int64_t end) {
 }
 
 int64_t LivePass::readerOf(plan::WeightOp weight) const {
-  for (int64_t i = 0; i < launches(); ++i)
-    if (llvm::is_contained(steps[size_t(i)].weights, *weight.getOffset()))
-      return i;
-  return launches();
+  auto found = weightReader.find(*weight.getOffset());
+  return found == weightReader.end() ? launches() : found->second;
 }
 
 int64_t LivePass::launchOf(llvm::StringRef site) const {

@@ -67,7 +67,6 @@ private:
   struct Step {
     std::string kernel;
     std::vector<size_t> buffers;
-    std::vector<int64_t> weights; ///< offsets
     mlir::DictionaryAttr params;
     int64_t number(llvm::StringRef name, int64_t otherwise) const;
   };
@@ -81,6 +80,7 @@ private:
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
   llvm::StringMap<int64_t> siteLaunch;
+  llvm::DenseMap<int64_t, int64_t> weightReader; ///< first launch that reads what lies at an offset
   std::vector<int64_t> entries; ///< of each launch
   uint8_t *arena = nullptr, *cache = nullptr;
   std::vector<void *> pages;

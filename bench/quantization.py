@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Every format and method on a real model: accuracy, size, speed, beside published figures.
 
-    bench/quantization.py MODEL --name small [--only 'int4*,nvfp4*'] [--windows 128] [--qdq] [--speed]
+    bench/quantization.py MODEL --name small [--only 'int4*,nvfp4*'] [--windows 128] [--qdq 16] [--speed]
     bench/quantization.py --report
 
 The rows are those of bench/quantization.json; each is compiled, and the emitted plan is scored
 against the plan in f32 on the first windows of a text: KL(f32 || row) in nats, perplexity,
-top-1 agreement. `--qdq` also scores the row's QDQ form run in f32: what the treatment means,
-beside what the emitted kernels compute. `--speed` times decoding. Finished rows are kept under
-out/quantization/NAME and not measured again unless --again is given, so that a run may be stopped
-and continued. `--report` writes bench/Quantization.md and its plots from the latest records: the
+top-1 agreement. `--qdq N` also scores the row's QDQ form run in f32 on the first N windows: what
+the treatment means, beside what the emitted kernels compute there. `--speed` times decoding.
+Finished figures are kept under out/quantization/NAME and not measured again unless --again is
+given, so that a run may be stopped and continued. `--report` writes bench/Quantization.md and its plots from the latest records: the
 tables, and what they say of findings that are often quoted.
 """
 import argparse
@@ -41,26 +41,36 @@ def wanted(row, patterns):
     return any(fnmatch.fnmatchcase(name_of(row), pattern) for pattern in patterns)
 
 
-def measure(options, row, reference):
-    """The figures of one row; plans are removed when they are scored."""
+def asked(options):
+    """The figures that a finished row holds."""
+    return ["kl", *(["decode_tokens_per_s"] if options.speed else []), *(["qdq"] if options.qdq else [])]
+
+
+def measure(options, row, reference, figures):
+    """Adds to the figures of one row those that it lacks; plans are removed when they are scored."""
     plan = os.path.join(options.folder, "row.qplan")
     shared = ["--quant", row["treatment"], "--calib", options.calib, "--statistics", options.statistics,
               *(row.get("arguments") or ["--kv-cache", "f32"])]
-    figures = {}
+    missing = [key for key in asked(options) if key not in figures]
+    few = argparse.Namespace(**{**vars(options), "windows": options.qdq})
     try:
         start = time.perf_counter()
         common.run([options.qplan, "compile", options.model, "-o", plan, *shared])
-        figures["compile_s"] = round(time.perf_counter() - start, 2)
-        result = common.score(options, plan, reference)
-        inspected = common.run_json([options.qplan, "inspect", plan, "--json"])
-        figures.update(bits=inspected["effective_bits"], perplexity=result["perplexity"], kl=result["kl_mean"],
-                       top1=result["top1_agreement"], weight_bytes=os.path.getsize(os.path.join(plan, "weights.bin")))
-        if options.speed:
+        compile_s = round(time.perf_counter() - start, 2)
+        if "kl" in missing:
+            result = common.score(options, plan, reference)
+            inspected = common.run_json([options.qplan, "inspect", plan, "--json"])
+            figures.update(bits=inspected["effective_bits"], perplexity=result["perplexity"], kl=result["kl_mean"],
+                           top1=result["top1_agreement"], compile_s=compile_s,
+                           weight_bytes=os.path.getsize(os.path.join(plan, "weights.bin")))
+        if "decode_tokens_per_s" in missing:
             bench = common.run_json([options.qplan, "bench", plan, "-p", "0", "-n", "128", "--json"])
-            figures["decode_tokens_per_s"] = bench["decode_tokens_per_s"]
-        if options.qdq:
+            figures.update(decode_tokens_per_s=bench["decode_tokens_per_s"], compile_s=compile_s)
+        if "qdq" in missing:
+            emitted = common.score(few, plan, reference)
             common.run([options.qplan, "compile", options.model, "-o", plan, "--qdq", *shared])
-            figures["qdq_kl"] = common.score(options, plan, reference)["kl_mean"]
+            figures["qdq"] = {"windows": emitted["windows"], "kl": common.score(few, plan, reference)["kl_mean"],
+                              "kl_emitted": emitted["kl_mean"]}
     finally:
         shutil.rmtree(plan, ignore_errors=True)
     return figures
@@ -79,9 +89,10 @@ def run_rows(options):
         results["f32"] = {"perplexity": base["perplexity"], "windows": base["windows"]}
     for row in json.load(open(ROWS))["rows"]:
         name = name_of(row)
-        if not wanted(row, options.only.split(",")) or (name in results and not options.again):
+        have = {} if options.again else results.get(name, {})
+        if not wanted(row, options.only.split(",")) or all(key in have for key in asked(options)):
             continue
-        results[name] = measure(options, row, reference)
+        results[name] = measure(options, row, reference, have)
         print(f"{name}: {json.dumps(results[name])}", flush=True)
         with open(kept + ".new", "w") as file:
             json.dump(results, file, indent=1)
@@ -110,11 +121,12 @@ def table(rows, figures, model):
         peer, ratio, within = verdict(row, mine, model)
         lines.append([f"`{name_of(row)}`", f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
                       f"{100 * math.log(mine['perplexity'] / base):+.2f} %", f"{mine['kl']:.5f}",
-                      f"{mine['qdq_kl']:.5f}" if "qdq_kl" in mine else "", f"{mine['top1']:.4f}",
+                      f"{mine['top1']:.4f}", f"{mine['qdq']['kl_emitted']:.5f}" if "qdq" in mine else "",
+                      f"{mine['qdq']['kl']:.5f}" if "qdq" in mine else "",
                       f"{mine['decode_tokens_per_s']:.0f}" if "decode_tokens_per_s" in mine else "",
                       row.get("reference", ""), peer, ratio, within])
-    header = ["treatment", "bits", "perplexity", "loss", "KL", "KL of QDQ in f32", "top-1", "decode, tok/s",
-              "compared with", "its KL", "ratio", "within"]
+    header = ["treatment", "bits", "perplexity", "loss", "KL", "top-1", "KL, few windows", "QDQ in f32 there",
+              "decode, tok/s", "compared with", "its KL", "ratio", "within"]
     return common.markdown(header, lines)
 
 
@@ -238,7 +250,7 @@ def main():
     parser.add_argument("--name", help="what records and rows call the model, such as small or smollm2")
     parser.add_argument("--only", default="*", help="patterns of rows, separated by commas")
     parser.add_argument("--windows", type=int, default=128)
-    parser.add_argument("--qdq", action="store_true")
+    parser.add_argument("--qdq", type=int, default=0, metavar="N", help="score QDQ forms on the first N windows")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--again", action="store_true", help="measure rows again that were measured before")
     parser.add_argument("--calib", default=common.CALIBRATION)

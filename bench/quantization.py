@@ -119,7 +119,7 @@ def table(rows, figures, model):
         if not mine:
             continue
         peer, ratio, within = verdict(row, mine, model)
-        lines.append([f"`{name_of(row)}`", f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
+        lines.append([f"`{name_of(row)}`" + (" (simulated)" if row.get("simulated") else ""), f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
                       f"{100 * math.log(mine['perplexity'] / base):+.2f} %", f"{mine['kl']:.5f}",
                       f"{mine['top1']:.4f}", f"{mine['qdq']['kl_emitted']:.5f}" if "qdq" in mine else "",
                       f"{mine['qdq']['kl']:.5f}" if "qdq" in mine else "",
@@ -224,7 +224,9 @@ def report():
     parts = ["# What quantization costs\n\nWritten by `bench/quantization.py --report` from the records beside it; "
              "do not edit. KL is KL(f32 || row) in nats over the first windows of the text; bits are those stored "
              "for the linears of the layers, scales included; every row is the emitted plan. \"within\": KL is at "
-             f"most {FACTOR} x the compared figure + {SLACK}.\n"]
+             f"most {FACTOR} x the compared figure + {SLACK}. \"Simulated\": plans hold such weights rounded, but as "
+             "f32. Speeds are those of one sequence, and the form with quantize and dequantize runs in f32 on fewer "
+             "windows, where the emitted plan's KL stands before it.\n"]
     for record in latest_records():
         parts.append(f"## {record['model']}\n\n`bench/quantization.py MODEL --name {record['model']}`: "
                      f"{record['windows']} windows of {record['text']}, f32 perplexity "

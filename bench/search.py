@@ -98,7 +98,8 @@ class Bench:
             figures.update(bits=inspected["effective_bits"], kl=result["kl_mean"], top1=result["top1_agreement"],
                            perplexity=result["perplexity"], windows=result["windows"])
             if decode:
-                bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128", "--json"])
+                bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
+                                         "--repetitions", "9", "--json"])
                 figures["decode_ms"] = bench["ms_per_token"]
         finally:
             shutil.rmtree(plan, ignore_errors=True)

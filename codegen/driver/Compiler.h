@@ -26,33 +26,33 @@ namespace qplan {
 
 /// What to compile and how: the options of the command line, by their names there.
 struct CompileOptions {
-  std::string model;               ///< path of the checkpoint
-  std::string output;              ///< m.qplan
-  std::string name = "model";      ///< symbol prefix
+  std::string model;          ///< path of the checkpoint
+  std::string output;         ///< m.qplan
+  std::string name = "model"; ///< symbol prefix
   std::string target = "cpu";
-  std::string quant;               ///< one treatment for all sites in scope
-  std::string automatic;           ///< treatments to choose among, or "all", "fast"
-  Budgets budgets;                 ///< of the choice
-  std::string activations = "any"; ///< "16", "8", "any": what the choice may do
-  std::string groups;              ///< "qkv,gate_up": sites tied together
-  bool singleExperts = false;      ///< every expert of a mixture is a site, not every bank
-  std::string exportKind;          ///< --for-export: choose only what this engine can hold
+  std::string quant;                ///< one treatment for all sites in scope
+  std::string automatic;            ///< treatments to choose among, or "all", "fast"
+  Budgets budgets;                  ///< of the choice
+  std::string activations = "any";  ///< "16", "8", "any": what the choice may do
+  std::string groups;               ///< "qkv,gate_up": sites tied together
+  bool singleExperts = false;       ///< every expert of a mixture is a site, not every bank
+  std::string exportKind;           ///< --for-export: choose only what this engine can hold
   std::optional<unsigned> exchange; ///< rounds that improve the choice; absent: it is not measured
-  std::string score = "trace";     ///< or "kl": every candidate is measured at every group
-  bool timeDecode = false;         ///< time the candidates even where no budget asks for it
+  std::string score = "trace";      ///< or "kl": every candidate is measured at every group
+  bool timeDecode = false;          ///< time the candidates even where no budget asks for it
   std::string sites = "layers";
   std::string recipe, saveRecipe;
   std::string fallback;
   bool untie = false;
-  std::string statistics;          ///< statistics file: read if it fits, else made
-  std::string calibration;         ///< text file
+  std::string statistics;  ///< statistics file: read if it fits, else made
+  std::string calibration; ///< text file
   int64_t samples = 128, length = 512;
-  std::string kvCache;             ///< format of cached keys and values; "auto": the search's
-                                   ///< choice; empty: as fits
+  std::string kvCache; ///< format of cached keys and values; "auto": the search's
+                       ///< choice; empty: as fits
   int64_t context = 0;
   unsigned threads = 0;
   std::string dumpDirectory;
-  bool qdq = false;                ///< compile the QDQ form in f32 instead of fused kernels
+  bool qdq = false; ///< compile the QDQ form in f32 instead of fused kernels
   int64_t maxTokens = 512;
 };
 
@@ -128,8 +128,7 @@ private:
   /// `module`, and the scores that `missing` names; `keep` is called whenever some are known.
   llvm::Error measureTraces(mlir::ModuleOp module, llvm::ArrayRef<Treatment> treatments,
                             const std::function<llvm::Error()> &keep);
-  llvm::Error measureScores(llvm::ArrayRef<SiteGroup> groups,
-                            llvm::ArrayRef<Measurement> missing,
+  llvm::Error measureScores(llvm::ArrayRef<SiteGroup> groups, llvm::ArrayRef<Measurement> missing,
                             const std::function<llvm::Error()> &keep);
   /// Fills in the scores of all cells of `table` that the statistics lack.
   llvm::Error measureCells(const ScoreTable &table, const std::function<llvm::Error()> &keep);
@@ -140,9 +139,14 @@ private:
   /// Times decode steps with each of `candidates`, and gives every cell of `front` its part; and
   /// those with each cache (DecodeTimes.cpp). The error (usage): the target is not this machine.
   llvm::Error addDecodeTimes(llvm::ArrayRef<Treatment> candidates);
-  /// The plan of a model with `treatment` at all sites in scope, without its method.
-  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> planForTiming(const Treatment &treatment,
-                                                                  llvm::StringRef cache);
+  /// Adds to `front` what a step takes longer for each launch beyond those of uniform plans.
+  /// `decode` times a plan.
+  llvm::Error addSplitTime(
+      llvm::function_ref<llvm::Expected<double>(llvm::StringRef quant, const Recipe *recipe)>
+          decode);
+  /// The plan of a model with the treatment `quant`, or those of a recipe, at all sites in scope.
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+  planForTiming(llvm::StringRef quant, const Recipe *recipe, llvm::StringRef cache);
   llvm::Error transform(mlir::ModuleOp module);
   /// Runs the model in f32 on `windows` with observers of x x^T and shows each input to `visit`,
   /// with `sampledRows` of its rows (MomentPass.cpp). The moments go away after `visit`.
@@ -182,9 +186,9 @@ private:
   Target chosenTarget;
   std::optional<Statistics> statistics;
   std::optional<Recipe> recipe;
-  std::optional<SearchFront> front; ///< of the search that made the recipe
+  std::optional<SearchFront> front;         ///< of the search that made the recipe
   std::unique_ptr<MomentStore> momentStore; ///< what an exchange asks for again
-  RoundedSites rounded;             ///< what methods made for choices that were measured
+  RoundedSites rounded;                     ///< what methods made for choices that were measured
   FormatId kvFormat = FormatId::F32;
   unsigned stageNumber = 0;
   bool importNoted = false; ///< what the import had to say was said

@@ -5,6 +5,8 @@
 // takes, at each site, the site's share of the uniform plans' times; shares are those of
 // the weights, as decoding is bound by reading them. What no treatment changes (attention,
 // norms, the head) is in all the times alike, and so comes out right in every mix.
+// Sites that read the same input are one launch where they are stored alike: what a further
+// one takes is found from mixes, which take longer than such sums.
 // A cache is timed by what steps take longer when it is full.
 //
 // Values do not matter to time, so weights are random bytes, and treatments go without
@@ -20,6 +22,8 @@
 #include <cstring>
 #include <mlir/Pass/PassManager.h>
 #include <random>
+#include <sys/mman.h>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -28,7 +32,8 @@ namespace {
 
 constexpr int64_t decodeTokens = 128; ///< of one measurement, as `qplan bench` has
 constexpr int64_t deepTokens = 32;    ///< of one where the depth counts, which grows meanwhile
-constexpr int rounds = 3;             ///< of which the fastest counts
+constexpr int rounds = 9;             ///< of which the median counts, as in `qplan bench`
+constexpr size_t mixes = 3;           ///< at most, from which the time of a launch is found
 
 /// A compiled model whose weights are noise.
 class TimedModel {
@@ -50,9 +55,12 @@ public:
       return made.takeError();
     code = std::move(*made);
     const uint64_t size = code->model()->weight_bytes;
-    bytes = static_cast<uint8_t *>(std::aligned_alloc(64, (size + 63) / 64 * 64));
+    const uint64_t page = uint64_t(getpagesize());
+    bytes = static_cast<uint8_t *>(std::aligned_alloc(page, (size + page - 1) / page * page));
     if (!bytes)
       return machineError("timing decode steps needs {} bytes of memory for weights", size);
+    // Plans map a file, whose pages are small; memory on large ones is read faster.
+    madvise(bytes, size, MADV_NOHUGEPAGE);
     fill(size);
     qplan_options options = QPLAN_OPTIONS_INIT;
     options.threads = int32_t(threads);
@@ -69,7 +77,7 @@ public:
     qplan_session_reset(session);
     if (auto warm = timeSteps(tokens); !warm)
       return warm.takeError();
-    return fastest([&]() -> llvm::Expected<double> {
+    return typical([&]() -> llvm::Expected<double> {
       qplan_session_reset(session);
       return timeSteps(tokens);
     });
@@ -79,7 +87,7 @@ public:
   llvm::Expected<double> growth() {
     const int64_t context = code->model()->context;
     const int64_t tokens = std::clamp<int64_t>(context / (4 * rounds), 1, deepTokens);
-    auto empty = fastest([&]() -> llvm::Expected<double> {
+    auto empty = typical([&]() -> llvm::Expected<double> {
       qplan_session_reset(session);
       return timeSteps(std::min(tokens, context));
     });
@@ -92,23 +100,25 @@ public:
         return std::move(error);
       left -= count;
     }
-    auto full = fastest([&] { return timeSteps(tokens); });
+    auto full = typical([&] { return timeSteps(tokens); });
     if (!full)
       return full.takeError();
     return std::max(0.0, *full - *empty);
   }
 
 private:
-  /// The least of some measurements.
-  template <typename Measure> static llvm::Expected<double> fastest(Measure measure) {
-    double least = 0;
+  /// The median of some measurements.
+  template <typename Measure>
+  static llvm::Expected<double> typical(Measure measure) {
+    std::vector<double> found;
     for (int i = 0; i < rounds; ++i) {
       auto taken = measure();
       if (!taken)
         return taken.takeError();
-      least = i ? std::min(least, *taken) : *taken;
+      found.push_back(*taken);
     }
-    return least;
+    llvm::sort(found);
+    return found[found.size() / 2];
   }
 
   /// One pass of `count` tokens.
@@ -162,15 +172,14 @@ private:
 
 } // namespace
 
-llvm::Expected<OwningOpRef<ModuleOp>> Compiler::planForTiming(const Treatment &treatment,
-                                                               llvm::StringRef cache) {
+llvm::Expected<OwningOpRef<ModuleOp>>
+Compiler::planForTiming(llvm::StringRef quant, const Recipe *recipe, llvm::StringRef cache) {
   auto module = import(cache);
   if (!module)
     return module.takeError();
-  Treatment plain{treatment.weight, treatment.activation, Method::Max, {}};
-  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr, nullptr};
+  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr, recipe};
   AssignTreatmentsOptions assigning;
-  assigning.quant = printTreatment(plain);
+  assigning.quant = quant.str();
   assigning.sites = options.sites;
   assigning.fallback = "bf16"; // sites that cannot take it are not given it by the search either
   if (auto error = runPasses(**module, "time", [&](OpPassManager &manager) {
@@ -183,6 +192,44 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compiler::planForTiming(const Treatment &t
   return module;
 }
 
+/// `treatment` without its method, which kernels do not know of.
+static std::string plainName(const Treatment &treatment) {
+  return printTreatment({treatment.weight, treatment.activation, Method::Max, {}});
+}
+
+llvm::Error Compiler::addSplitTime(
+    llvm::function_ref<llvm::Expected<double>(llvm::StringRef, const Recipe *)> decode) {
+  SearchFront plain = *front;
+  for (std::string &candidate : plain.candidates)
+    candidate = plainName(llvm::cantFail(parseTreatment(candidate)));
+  std::vector<double> found;
+  for (size_t mix = 0; mix < mixes && mix + 1 < plain.candidates.size(); ++mix) {
+    // Every other group of a list has the next candidate.
+    const uint32_t pair = uint32_t(mix * (plain.candidates.size() - 1) / mixes);
+    std::vector<uint32_t> choice(plain.groups.size(), pair);
+    for (const std::vector<uint32_t> &list : plain.fused)
+      for (size_t i = 1; i < list.size(); i += 2)
+        choice[list[i]] = pair + 1;
+    bool allowed = true;
+    for (auto [group, candidate] : llvm::zip(plain.groups, choice))
+      allowed &= group.cells[candidate].allowed;
+    const int64_t splits = plain.splitsOf(choice);
+    if (!allowed || splits == 0)
+      continue;
+    const FrontPoint point = plain.pointOf(std::move(choice));
+    auto recipe = searchRecipe(plain, point, {});
+    if (!recipe)
+      return recipe.takeError();
+    auto taken = decode("", &*recipe);
+    if (!taken)
+      return taken.takeError();
+    found.push_back(std::max(0.0, *taken - *point.decodeMs) / double(splits));
+  }
+  // What else the machine does only adds to it.
+  front->splitMs = found.empty() ? 0 : *llvm::min_element(found);
+  return llvm::Error::success();
+}
+
 llvm::Error Compiler::addDecodeTimes(llvm::ArrayRef<Treatment> candidates) {
   if (chosenTarget.name != hostTargetName())
     return usageError("--decode-ms: times are measured on this machine ({}), but the plan is for "
@@ -191,11 +238,12 @@ llvm::Error Compiler::addDecodeTimes(llvm::ArrayRef<Treatment> candidates) {
   double elements = 0;
   for (const FrontGroup &group : front->groups)
     elements += double(group.elements);
-  const size_t all = candidates.size() + front->caches.size();
-  auto time = [&](size_t done, const Treatment &treatment, llvm::StringRef cache,
+  const size_t all = candidates.size() + front->caches.size() + mixes;
+  size_t done = 0;
+  auto time = [&](llvm::StringRef quant, const Recipe *recipe, llvm::StringRef cache,
                   auto measure) -> llvm::Expected<double> {
-    progress.update("time decoding", done, all);
-    auto plan = planForTiming(treatment, cache);
+    progress.update("time decoding", std::min(done++, all), all);
+    auto plan = planForTiming(quant, recipe, cache);
     if (!plan)
       return plan.takeError();
     TimedModel timed;
@@ -203,21 +251,25 @@ llvm::Error Compiler::addDecodeTimes(llvm::ArrayRef<Treatment> candidates) {
       return std::move(error);
     return (timed.*measure)();
   };
+  auto decode = [&](llvm::StringRef quant, const Recipe *recipe) {
+    return time(quant, recipe, formatName(kvFormat), &TimedModel::decode);
+  };
+  front->baseDecodeMs = 0.0; // each group carries its share of the rest
   for (auto [c, treatment] : llvm::enumerate(candidates)) {
-    auto taken = time(c, treatment, formatName(kvFormat), &TimedModel::decode);
+    auto taken = decode(plainName(treatment), nullptr);
     if (!taken)
       return taken.takeError();
     for (FrontGroup &group : front->groups)
       group.cells[c].decodeMs = *taken * double(group.elements) / elements;
   }
-  const Treatment any = {FormatId::BF16, std::nullopt, Method::Max, {}};
-  for (auto [i, cache] : llvm::enumerate(front->caches)) {
-    auto taken = time(candidates.size() + i, any, cache.format, &TimedModel::growth);
+  if (auto error = addSplitTime(decode))
+    return error;
+  for (FrontCache &cache : front->caches) {
+    auto taken = time("bf16", nullptr, cache.format, &TimedModel::growth);
     if (!taken)
       return taken.takeError();
     cache.decodeMs = *taken;
   }
   progress.update("time decoding", all, all);
-  front->baseDecodeMs = 0.0; // each group carries its share of the rest
   return llvm::Error::success();
 }

@@ -58,16 +58,17 @@ llvm::Expected<std::vector<SiteGroup>> qplan::siteGroups(ModuleOp module, llvm::
   return groups;
 }
 
-static ScoredSite describe(const Site &site) {
+static ScoredSite describe(const Site &site, const std::string &input) {
   const bool linear = isa<qp::LinearOp>(site.op), embedding = isa<qp::EmbeddingOp>(site.op);
-  return {site.name, linear ? SiteKind::Linear : embedding ? SiteKind::Embedding : SiteKind::Experts,
-          site.rows, site.columns, int64_t(site.weightCount)};
+  const SiteKind kind = linear      ? SiteKind::Linear
+                        : embedding ? SiteKind::Embedding
+                                    : SiteKind::Experts;
+  return {site.name, input, kind, site.rows, site.columns, int64_t(site.weightCount)};
 }
 
 /// Whether sites of `group` can be rounded so.
 static bool takes(const SiteGroup &group, const Treatment &treatment) {
-  const bool looksUp =
-      llvm::any_of(group.sites, [](const Site &site) { return !site.input(); });
+  const bool looksUp = llvm::any_of(group.sites, [](const Site &site) { return !site.input(); });
   const bool plain = treatment.method == Method::Max || treatment.method == Method::Mse;
   return !looksUp || (plain && !treatment.activation);
 }
@@ -94,6 +95,11 @@ llvm::Expected<ScoreTable> qplan::sizedTable(llvm::ArrayRef<SiteGroup> groups,
                                              llvm::ArrayRef<Treatment> candidates) {
   ScoreTable table;
   table.candidates.assign(candidates.begin(), candidates.end());
+  std::vector<Site> sites;
+  for (const SiteGroup &group : groups)
+    llvm::append_range(sites, group.sites);
+  const std::vector<std::string> inputs = inputNames(sites);
+  auto input = inputs.begin();
   for (const SiteGroup &group : groups) {
     ScoredGroup &scored = table.groups.emplace_back();
     scored.name = group.name;
@@ -102,7 +108,7 @@ llvm::Expected<ScoreTable> qplan::sizedTable(llvm::ArrayRef<SiteGroup> groups,
       score.allowed = takes(group, treatment);
     llvm::StringSet<> tensors;
     for (const Site &site : group.sites) {
-      const ScoredSite &described = scored.sites.emplace_back(describe(site));
+      const ScoredSite &described = scored.sites.emplace_back(describe(site, *input++));
       if (!tensors.insert(weightUnder(site.weight()).getSource()).second)
         continue;
       scored.elements += described.elements();

@@ -17,6 +17,7 @@ enum class SiteKind { Linear, Experts, Embedding };
 /// A site without its op.
 struct ScoredSite {
   std::string name;
+  std::string input; ///< the same of sites that read the same value (inputNames)
   SiteKind kind = SiteKind::Linear;
   int64_t rows = 0, columns = 0; ///< of one weight
   int64_t weightCount = 1;       ///< experts of a bank

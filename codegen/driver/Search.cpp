@@ -101,6 +101,21 @@ FrontGroup frontGroup(const ScoredGroup &group) {
   return entry;
 }
 
+/// The groups that share an input, where several do.
+std::vector<std::vector<uint32_t>> fusedGroups(const ScoreTable &table) {
+  llvm::MapVector<llvm::StringRef, std::vector<uint32_t>> readers;
+  for (auto [g, group] : llvm::enumerate(table.groups))
+    for (const ScoredSite &site : group.sites)
+      if (std::vector<uint32_t> &list = readers[site.input];
+          !site.input.empty() && !llvm::is_contained(list, uint32_t(g)))
+        list.push_back(uint32_t(g));
+  std::vector<std::vector<uint32_t>> lists;
+  for (auto &[input, list] : readers)
+    if (list.size() > 1)
+      lists.push_back(std::move(list));
+  return lists;
+}
+
 std::vector<std::string> listOf(llvm::StringRef text, char separator) {
   llvm::SmallVector<llvm::StringRef> parts;
   text.split(parts, separator, -1, /*KeepEmpty=*/false);
@@ -134,6 +149,7 @@ llvm::Error Compiler::choose() {
     front->candidates.push_back(printTreatment(candidate));
   for (const ScoredGroup &group : table->groups)
     front->groups.push_back(frontGroup(group));
+  front->fused = fusedGroups(*table);
   if (auto error = weighCaches())
     return error;
   front->statisticsHash = statisticsHash(*statistics); // all that was measured is in it
@@ -160,14 +176,11 @@ llvm::Error Compiler::choose() {
   if (!made)
     return made.takeError();
   recipe = std::move(*made);
-  progress.note(fmt::format("auto: {:.4f} bits a weight, predicted KL {:.5f} nats{}{}",
-                            front->chosen->bits, front->chosen->kl,
-                            front->chosen->measuredKl
-                                ? fmt::format(", measured {:.5f}", *front->chosen->measuredKl)
-                                : "",
-                            front->chosen->cache
-                                ? ", the cache in " + front->caches[*front->chosen->cache].format
-                                : ""));
+  progress.note(fmt::format(
+      "auto: {:.4f} bits a weight, predicted KL {:.5f} nats{}{}", front->chosen->bits,
+      front->chosen->kl,
+      front->chosen->measuredKl ? fmt::format(", measured {:.5f}", *front->chosen->measuredKl) : "",
+      front->chosen->cache ? ", the cache in " + front->caches[*front->chosen->cache].format : ""));
   return llvm::Error::success();
 }
 

@@ -223,8 +223,13 @@ llvm::Expected<Choice> solve(const SearchFront &front, llvm::ArrayRef<Bound> bou
   return choice;
 }
 
+/// What a step takes longer than the sum of its groups.
+double splitTime(const SearchFront &front, const Choice &choice) {
+  return front.splitMs * double(front.splitsOf(choice.groups));
+}
+
 double sumOf(const SearchFront &front, const Choice &choice, Sum sum) {
-  double total = 0;
+  double total = sum == Sum::Time ? splitTime(front, choice) : 0;
   for (auto [group, candidate] : llvm::zip(front.groups, choice.groups))
     total += costOf(group.cells[candidate], sum);
   return choice.cache ? total + costOf(front, front.caches[*choice.cache], sum) : total;
@@ -310,9 +315,9 @@ llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoin
   if (!front.caches.empty())
     groups.emplace_back();
   for (const FrontCache &cache : front.caches)
-    groups.back().push_back({{std::llround(costOf(front, cache, Sum::Memory) +
-                                           rate * costOf(front, cache, Sum::Time))},
-                             cache.kl});
+    groups.back().push_back(
+        {{std::llround(costOf(front, cache, Sum::Memory) + rate * costOf(front, cache, Sum::Time))},
+         cache.kl});
   auto hull = budgetFrontier(groups);
   if (!hull)
     return hull.takeError();
@@ -323,9 +328,8 @@ llvm::Error addHull(const SearchFront &front, double rate, std::vector<FrontPoin
     std::vector<uint32_t> placed;
     for (auto [candidate, place] : llvm::zip(choice, places))
       placed.push_back(place[candidate]);
-    points.push_back(front.pointOf(std::move(placed), front.caches.empty()
-                                                          ? std::nullopt
-                                                          : std::optional(choice.back())));
+    points.push_back(front.pointOf(
+        std::move(placed), front.caches.empty() ? std::nullopt : std::optional(choice.back())));
   }
   return llvm::Error::success();
 }
@@ -378,9 +382,24 @@ llvm::Expected<int64_t> parseByteCount(llvm::StringRef option, llvm::StringRef t
 }
 
 bool minimisesTime(const SearchFront &front, const Budgets &budgets) {
-  const bool sized = budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes ||
-                     budgets.memoryBytes;
+  const bool sized =
+      budgets.effectiveBits || budgets.modeloptBits || budgets.weightBytes || budgets.memoryBytes;
   return budgets.maxKl && sized && !budgets.decodeMs && hasTimes(front);
+}
+
+/// The quickest choice, if it keeps the budgets.
+static std::optional<FrontPoint> fastestWithin(const SearchFront &front, const Budgets &budgets,
+                                               llvm::ArrayRef<Bound> bounds) {
+  std::vector<Bound> others;
+  llvm::copy_if(bounds, std::back_inserter(others),
+                [](const Bound &bound) { return bound.sum != Sum::Time; });
+  auto choice = solve(front, others, Sum::Time);
+  if (!choice) {
+    llvm::consumeError(choice.takeError());
+    return std::nullopt;
+  }
+  FrontPoint point = front.pointOf(std::move(choice->groups), choice->cache);
+  return keepsWithin(front, point, budgets) ? std::optional(std::move(point)) : std::nullopt;
 }
 
 llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets &budgets) {
@@ -398,15 +417,26 @@ llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets 
   if (others.size() > budgetDimensions)
     return usageError("{} are more budgets than can be kept at once ({}); leave one of them out",
                       namesOf(others), budgetDimensions);
-  auto choice = solve(front, others, minimised);
-  if (!choice) {
-    llvm::consumeError(choice.takeError());
-    return infeasible(front, bounds);
-  }
-  for (const Bound &bound : bounds)
-    if (bound.sum == minimised && !within(front, *choice, bound))
+  // The time of splitting what one launch could do is no sum over groups: where it breaks the
+  // budget, the groups must be that much faster.
+  for (;;) {
+    auto choice = solve(front, others, minimised);
+    if (!choice) {
+      llvm::consumeError(choice.takeError());
+      if (auto point = fastestWithin(front, budgets, others))
+        return std::move(*point);
       return infeasible(front, bounds);
-  return front.pointOf(std::move(choice->groups), choice->cache);
+    }
+    for (const Bound &bound : bounds)
+      if (bound.sum == minimised && !within(front, *choice, bound))
+        return infeasible(front, bounds);
+    const auto isTime = [](const Bound &bound) { return bound.sum == Sum::Time; };
+    const auto budget = llvm::find_if(bounds, isTime), tightened = llvm::find_if(others, isTime);
+    if (tightened == others.end() || within(front, *choice, *budget))
+      return front.pointOf(std::move(choice->groups), choice->cache);
+    // The next choice either keeps the budget or splits more.
+    tightened->limit = budget->limit - splitTime(front, *choice);
+  }
 }
 
 bool keepsWithin(const SearchFront &front, const FrontPoint &point, const Budgets &budgets) {

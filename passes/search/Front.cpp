@@ -17,6 +17,7 @@
 #include <cmath>
 #include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/StringSet.h>
+#include <set>
 
 namespace qplan {
 namespace {
@@ -136,6 +137,7 @@ private:
   bool readPoint(const Json &json, const std::string &where, const SearchFront &front,
                  FrontPoint &point);
   bool readCaches(const Json &json, SearchFront &front);
+  bool readFused(const Json &json, SearchFront &front);
   bool readAll(const Json &json, SearchFront &front);
 
   std::string file, fault;
@@ -218,15 +220,15 @@ bool FrontReader::readPoint(const Json &json, const std::string &where, const Se
       !may("measured_kl", point.measuredKl))
     return false;
   if (const auto cache = json.find("cache"); cache != json.end()) {
-    point.cache = cache->is_string() ? front.cacheNamed(cache->get_ref<const std::string &>())
-                                     : std::nullopt;
+    point.cache =
+        cache->is_string() ? front.cacheNamed(cache->get_ref<const std::string &>()) : std::nullopt;
     if (!point.cache)
       return failed("'cache' of {} is none of 'caches'", where);
   }
   const Json *choice = list(json, where, "choice");
   if (!choice || (!choice->empty() && choice->size() != front.groups.size()))
-    return failed("'choice' of {} has {} entries for {} groups", where,
-                  choice ? choice->size() : 0, front.groups.size());
+    return failed("'choice' of {} has {} entries for {} groups", where, choice ? choice->size() : 0,
+                  front.groups.size());
   for (const Json &entry : *choice) {
     if (!entry.is_number_unsigned() || entry.get<uint64_t>() >= front.candidates.size())
       return failed("'choice' of {} names a candidate that does not exist", where);
@@ -269,6 +271,27 @@ bool FrontReader::readCaches(const Json &json, SearchFront &front) {
   return caches;
 }
 
+bool FrontReader::readFused(const Json &json, SearchFront &front) {
+  if (!json.contains("fused"))
+    return true;
+  const Json *lists = list(json, "the file", "fused");
+  const Json *split = field(json, "the file", "split_ms");
+  if (!lists || !split || !readNumber(*split, "the file", "split_ms", front.splitMs))
+    return false;
+  for (const Json &places : *lists) {
+    std::vector<uint32_t> &fused = front.fused.emplace_back();
+    for (const Json &place : places) {
+      if (!place.is_number_unsigned() || place.get<uint64_t>() >= front.groups.size() ||
+          llvm::is_contained(fused, place.get<uint32_t>()))
+        return failed("a list of 'fused' has more than places of groups, each once");
+      fused.push_back(place.get<uint32_t>());
+    }
+    if (fused.size() < 2)
+      return failed("a list of 'fused' has less than two groups");
+  }
+  return true;
+}
+
 bool FrontReader::readAll(const Json &json, SearchFront &front) {
   if (!readText(json, "model", front.modelHash) ||
       !readText(json, "statistics", front.statisticsHash) ||
@@ -292,7 +315,8 @@ bool FrontReader::readAll(const Json &json, SearchFront &front) {
     return false;
   if (groups->empty())
     return failed("'groups' is empty");
-  if (!readCaches(json, front)) // points name them
+  if (!readCaches(json, front) || // points name them
+      !readFused(json, front))
     return false;
   for (size_t p = 0; p < points->size(); ++p)
     if (!readPoint((*points)[p], fmt::format("point {}", p), front, front.points.emplace_back()))
@@ -318,8 +342,7 @@ llvm::Expected<SearchFront> FrontReader::read(const Json &json) {
 
 } // namespace
 
-FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice,
-                                std::optional<uint32_t> cache) const {
+FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice, std::optional<uint32_t> cache) const {
   FrontPoint point;
   double elements = 0;
   // One unknown term leaves a sum unknown.
@@ -327,6 +350,8 @@ FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice,
     sum = sum && term ? std::optional<double>(*sum + *term) : std::nullopt;
   };
   point.decodeMs = baseDecodeMs;
+  if (point.decodeMs)
+    *point.decodeMs += splitMs * double(splitsOf(choice));
   point.modeloptBits = 0;
   for (size_t g = 0; g < groups.size(); ++g) {
     const FrontCell &cell = groups[g].cells[choice[g]];
@@ -348,12 +373,22 @@ FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice,
   return point;
 }
 
+int64_t SearchFront::splitsOf(llvm::ArrayRef<uint32_t> choice) const {
+  int64_t splits = 0;
+  for (const std::vector<uint32_t> &list : fused) {
+    std::set<llvm::StringRef> formats; // methods do not matter to kernels
+    for (uint32_t group : list)
+      formats.insert(llvm::StringRef(candidates[choice[group]]).split('@').first);
+    splits += int64_t(formats.size()) - 1;
+  }
+  return splits;
+}
+
 double SearchFront::memoryBytes(const FrontPoint &point) const {
   double elements = 0;
   for (const FrontGroup &group : groups)
     elements += double(group.elements);
-  return point.bits * elements / 8 +
-         (point.cache ? bytesOf(caches[*point.cache]) : 0.0);
+  return point.bits * elements / 8 + (point.cache ? bytesOf(caches[*point.cache]) : 0.0);
 }
 
 std::optional<uint32_t> SearchFront::cacheNamed(llvm::StringRef name) const {
@@ -383,6 +418,10 @@ std::string printFront(const SearchFront &front) {
                {"chosen", front.chosen ? printPoint(*front.chosen, front) : Json(nullptr)}};
   if (front.singleExperts)
     json["experts"] = "single";
+  if (!front.fused.empty()) {
+    json["fused"] = front.fused;
+    json["split_ms"] = front.splitMs;
+  }
   if (!front.caches.empty())
     json["context"] = front.context;
   for (const char *key : {"groups", "points", "caches"})

@@ -11,6 +11,7 @@
 #define QPLAN_PASSES_SEARCH_FRONT_H
 
 #include <cstdint>
+#include <llvm/ADT/ArrayRef.h>
 #include <llvm/ADT/StringRef.h>
 #include <llvm/Support/Error.h>
 #include <optional>
@@ -21,11 +22,11 @@ namespace qplan {
 
 /// One candidate at one group. All numbers are finite and >= 0.
 struct FrontCell {
-  double bits = 0;                ///< stored bits of the group (not for each weight)
+  double bits = 0;                    ///< stored bits of the group (not for each weight)
   std::optional<double> modeloptBits; ///< as ModelOpt counts; absent: it has none
-  double kl = 0;                  ///< predicted divergence on the logits, nats
-  std::optional<double> decodeMs; ///< predicted time of the group in one decode step
-  bool allowed = true;            ///< false: no kernel or export takes it; never chosen
+  double kl = 0;                      ///< predicted divergence on the logits, nats
+  std::optional<double> decodeMs;     ///< predicted time of the group in one decode step
+  bool allowed = true;                ///< false: no kernel or export takes it; never chosen
 
   bool operator==(const FrontCell &) const = default;
 };
@@ -43,13 +44,13 @@ struct FrontGroup {
 /// One assignment of candidates to groups, and of a format to the cache where the search weighed
 /// several, and what it sums to.
 struct FrontPoint {
-  double bits = 0;                  ///< stored bits for each weight in scope
+  double bits = 0;                    ///< stored bits for each weight in scope
   std::optional<double> modeloptBits; ///< as ModelOpt counts; absent: one group has none
-  double kl = 0;                    ///< predicted divergence, nats
-  std::optional<double> decodeMs;   ///< predicted time of one decode step, the rest included
-  std::optional<double> measuredKl; ///< of the assembled model on held-back text, where run
-  std::vector<uint32_t> choice;     ///< candidate of each group; empty where it is not kept
-  std::optional<uint32_t> cache;    ///< of SearchFront::caches; absent where none were weighed
+  double kl = 0;                      ///< predicted divergence, nats
+  std::optional<double> decodeMs;     ///< predicted time of one decode step, the rest included
+  std::optional<double> measuredKl;   ///< of the assembled model on held-back text, where run
+  std::vector<uint32_t> choice;       ///< candidate of each group; empty where it is not kept
+  std::optional<uint32_t> cache;      ///< of SearchFront::caches; absent where none were weighed
 
   bool operator==(const FrontPoint &) const = default;
 };
@@ -79,11 +80,17 @@ struct SearchFront {
   std::vector<FrontCache> caches;      ///< what keys and values could be kept in; may be empty
   int64_t context = 0;                 ///< tokens of the cache that counts; 0 without caches
   std::optional<double> baseDecodeMs;  ///< of one step, without the groups
+  /// Lists of at least two places in `groups` whose sites read the same input, so that one launch
+  /// does those which are stored alike; no group twice in a list.
+  std::vector<std::vector<uint32_t>> fused;
+  double splitMs = 0; ///< what each further launch that such a list needs adds to a step
 
   bool operator==(const SearchFront &) const = default;
 
   /// The sums of `choice`, one candidate for each group, and of the cache's format, if any.
   FrontPoint pointOf(std::vector<uint32_t> choice, std::optional<uint32_t> cache = {}) const;
+  /// The launches that `choice` needs beyond one for each list of `fused`.
+  int64_t splitsOf(llvm::ArrayRef<uint32_t> choice) const;
   /// Bytes of `cache` of one sequence of `context` tokens.
   double bytesOf(const FrontCache &cache) const { return cache.bytesPerToken * double(context); }
   /// Bytes of the weights in scope and of the point's cache of one sequence of `context` tokens.

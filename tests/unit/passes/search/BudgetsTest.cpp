@@ -43,7 +43,8 @@ SearchFront front(bool times = false) {
 SearchFront cachedFront(bool times = false) {
   SearchFront some = front(times);
   some.context = 100;
-  some.caches = {{"f16", 0.0001, 16, {}}, {"fp8_e4m3_tensor", 0.002, 8, {}}, {"nvfp4", 0.05, 5, {}}};
+  some.caches = {
+      {"f16", 0.0001, 16, {}}, {"fp8_e4m3_tensor", 0.002, 8, {}}, {"nvfp4", 0.05, 5, {}}};
   if (times)
     for (FrontCache &cache : some.caches)
       cache.decodeMs = cache.bytesPerToken * 0.02;
@@ -70,8 +71,7 @@ TEST(Budgets, TakesTheLeastDamageWithinASize) {
   EXPECT_EQ(chosen(front(), {.effectiveBits = 4.0}).choice, Choice({0, 0, 0}));
   EXPECT_EQ(chosen(front(), {.effectiveBits = 4.67}).choice, Choice({0, 1, 1}));
   EXPECT_EQ(chosen(front(), {.weightBytes = 1750}).choice, Choice({0, 1, 1}));
-  EXPECT_EQ(chosen(front(), {.effectiveBits = 8.0, .weightBytes = 1750}).choice,
-            Choice({0, 1, 1}));
+  EXPECT_EQ(chosen(front(), {.effectiveBits = 8.0, .weightBytes = 1750}).choice, Choice({0, 1, 1}));
   EXPECT_EQ(chosen(front(), {.modeloptBits = 7.9}).choice, Choice({0, 2, 2}));
 }
 
@@ -91,6 +91,20 @@ TEST(Budgets, KeepsSeveralAtOnce) {
   EXPECT_LE(point.bits, 7.0);
   EXPECT_LE(*point.decodeMs, 1.5 + 1e-6);
   EXPECT_EQ(point.choice, Choice({1, 1, 2}));
+}
+
+TEST(Budgets, CountsTheLaunchesOfMixesInTheTime) {
+  SearchFront some = front(true);
+  some.fused = {{0, 1, 2}};
+  some.splitMs = 0.05;
+  // {1, 1, 2} would take 1.5 ms in one launch.
+  EXPECT_EQ(chosen(some, {.effectiveBits = 7.0, .decodeMs = 1.5}).choice, Choice({1, 1, 1}));
+  FrontPoint point = chosen(some, {.effectiveBits = 7.0, .decodeMs = 1.55});
+  EXPECT_EQ(point.choice, Choice({1, 1, 2}));
+  EXPECT_NEAR(*point.decodeMs, 1.55, 1e-9);
+  EXPECT_TRUE(keepsWithin(some, point, {.decodeMs = 1.55}));
+  EXPECT_FALSE(keepsWithin(some, point, {.decodeMs = 1.54}));
+  EXPECT_NE(failure(some, {.decodeMs = 1.2}).find("at least 1.300 ms"), std::string::npos);
 }
 
 TEST(Budgets, ChoosesTheCacheWithTheTreatments) {
@@ -159,10 +173,8 @@ TEST(Budgets, SayWhatCachesNeed) {
   EXPECT_EQ(failure(cachedFront(), {.memoryBytes = 1999}),
             "--memory-bytes 1999: these treatments need at least 2000 bytes (int4_g32_asym "
             "everywhere, the cache in nvfp4); raise the budget or add a smaller treatment");
-  EXPECT_NE(failure(cachedFront(true), {.effectiveBits = 5,
-                                        .modeloptBits = 6,
-                                        .memoryBytes = 5000,
-                                        .decodeMs = 9})
+  EXPECT_NE(failure(cachedFront(true),
+                    {.effectiveBits = 5, .modeloptBits = 6, .memoryBytes = 5000, .decodeMs = 9})
                 .find("--effective-bits 5, --effective-bits-modelopt 6, --memory-bytes 5000, "
                       "--decode-ms 9 are more budgets than can be kept at once (3)"),
             std::string::npos);
@@ -195,7 +207,8 @@ TEST(Budgets, SaysWhatCanBeReached) {
             std::string::npos);
   std::string both = failure(front(), {.effectiveBits = 4.5, .maxKl = 0.001});
   EXPECT_NE(both.find("contradict each other"), std::string::npos) << both;
-  EXPECT_NE(both.find("with --max-kl 0.001 at least 8.0000 bits a weight"), std::string::npos) << both;
+  EXPECT_NE(both.find("with --max-kl 0.001 at least 8.0000 bits a weight"), std::string::npos)
+      << both;
 }
 
 TEST(Budgets, NeedsTimesAndModelOptsSizes) {

@@ -19,13 +19,14 @@ SearchFront sample() {
   front.ties = {"qkv"};
   front.candidates = {"int4_g64@imatrix", "int8a8"};
   front.baseDecodeMs = 0.5;
-  front.groups = {
-      {"layers.0.attn.qkv",
-       {"layers.0.attn.q", "layers.0.attn.k", "layers.0.attn.v"},
-       100,
-       {{425, 400, 0.25, 1.0, true}, {800, 800, 0.125, 2.0, true}}},
-      {"layers.0.mlp.down", {"layers.0.mlp.down"}, 300,
-       {{1275, 1200, 0.5, 3.0, true}, {2400, 2400, 0.0625, std::nullopt, false}}}};
+  front.groups = {{"layers.0.attn.qkv",
+                   {"layers.0.attn.q", "layers.0.attn.k", "layers.0.attn.v"},
+                   100,
+                   {{425, 400, 0.25, 1.0, true}, {800, 800, 0.125, 2.0, true}}},
+                  {"layers.0.mlp.down",
+                   {"layers.0.mlp.down"},
+                   300,
+                   {{1275, 1200, 0.5, 3.0, true}, {2400, 2400, 0.0625, std::nullopt, false}}}};
   front.points = {front.pointOf({0, 0}), front.pointOf({1, 1})};
   front.points[1].choice.clear();
   front.chosen = front.pointOf({1, 0});
@@ -79,6 +80,33 @@ TEST(Front, TellsWhetherExpertsAreSites) {
   ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
   EXPECT_EQ(*again, front);
   expectPart(messageAfter([](auto &json) { json["experts"] = 1; }), "'experts' is not 'single'");
+}
+
+TEST(Front, CountsTheLaunchesThatAMixNeeds) {
+  SearchFront front = sample();
+  EXPECT_EQ(printFront(front).find("fused"), std::string::npos);
+  front.fused = {{0, 1}};
+  front.splitMs = 0.25;
+  front.candidates.push_back("int4_g64@mse");
+  for (FrontGroup &group : front.groups)
+    group.cells.push_back(group.cells[0]);
+  auto again = parseFront(printFront(front), "f.json");
+  ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
+  EXPECT_EQ(*again, front);
+  EXPECT_EQ(front.splitsOf({1, 0}), 1);
+  EXPECT_DOUBLE_EQ(*front.pointOf({1, 0}).decodeMs, 5.75);
+  // Methods are no matter to kernels.
+  EXPECT_EQ(front.splitsOf({0, 2}), 0);
+  EXPECT_DOUBLE_EQ(*front.pointOf({0, 2}).decodeMs, 4.5);
+  for (auto broken : {nlohmann::json::array({0, 2}), nlohmann::json::array({0, 0}),
+                      nlohmann::json::array({0, "a"}), nlohmann::json(1)})
+    expectPart(messageAfter([&](auto &json) {
+                 json["fused"] = nlohmann::json::array({broken});
+                 json["split_ms"] = 0.25;
+               }),
+               "a list of 'fused'");
+  expectPart(messageAfter([](auto &json) { json["fused"] = nlohmann::json::array({}); }),
+             "no 'split_ms'");
 }
 
 TEST(Front, SumsAChoice) {

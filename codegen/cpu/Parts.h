@@ -13,7 +13,7 @@
 
 namespace qplan {
 
-/// LLVM's pipeline of -O3.
+/// Inlines the kernels (InlineKernels.h), then runs LLVM's pipeline of -O3.
 void optimize(llvm::Module &module, llvm::TargetMachine &machine);
 
 /// Machine code or assembly of an optimised module.

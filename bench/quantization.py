@@ -9,8 +9,8 @@ against the plan in f32 on the first windows of a text: KL(f32 || row) in nats, 
 top-1 agreement. `--qdq N` also scores the row's QDQ form run in f32 on the first N windows: what
 the treatment means, beside what the emitted kernels compute there. `--speed` times decoding.
 Finished figures are kept under out/quantization/NAME and not measured again unless --again is
-given, so that a run may be stopped and continued. `--report` writes bench/Quantization.md and its plots from the latest records: the
-tables, and what they say of findings that are often quoted.
+given, so that a run may be stopped and continued. `--report` writes bench/Quantization.md and its
+plots from the latest records: the tables, and what they say of findings that are often quoted.
 """
 import argparse
 import fnmatch
@@ -46,26 +46,25 @@ def asked(options):
     return ["kl", *(["decode_tokens_per_s"] if options.speed else []), *(["qdq"] if options.qdq else [])]
 
 
-def measure(options, row, reference, figures):
-    """Adds to the figures of one row those that it lacks; plans are removed when they are scored."""
+def measure(options, row, reference, missing):
+    """The figures of one row that are `missing`; plans are removed when they are scored."""
     plan = os.path.join(options.folder, "row.qplan")
     shared = ["--quant", row["treatment"], "--calib", options.calib, "--statistics", options.statistics,
               *(row.get("arguments") or ["--kv-cache", "f32"])]
-    missing = [key for key in asked(options) if key not in figures]
     few = argparse.Namespace(**{**vars(options), "windows": options.qdq})
     try:
         start = time.perf_counter()
         common.run([options.qplan, "compile", options.model, "-o", plan, *shared])
-        compile_s = round(time.perf_counter() - start, 2)
+        figures = {"compile_s": round(time.perf_counter() - start, 2)}
         if "kl" in missing:
             result = common.score(options, plan, reference)
             inspected = common.run_json([options.qplan, "inspect", plan, "--json"])
             figures.update(bits=inspected["effective_bits"], perplexity=result["perplexity"], kl=result["kl_mean"],
-                           top1=result["top1_agreement"], compile_s=compile_s,
+                           top1=result["top1_agreement"],
                            weight_bytes=os.path.getsize(os.path.join(plan, "weights.bin")))
         if "decode_tokens_per_s" in missing:
             bench = common.run_json([options.qplan, "bench", plan, "-p", "0", "-n", "128", "--json"])
-            figures.update(decode_tokens_per_s=bench["decode_tokens_per_s"], compile_s=compile_s)
+            figures["decode_tokens_per_s"] = bench["decode_tokens_per_s"]
         if "qdq" in missing:
             emitted = common.score(few, plan, reference)
             common.run([options.qplan, "compile", options.model, "-o", plan, "--qdq", *shared])
@@ -90,9 +89,10 @@ def run_rows(options):
     for row in json.load(open(ROWS))["rows"]:
         name = name_of(row)
         have = {} if options.again else results.get(name, {})
-        if not wanted(row, options.only.split(",")) or all(key in have for key in asked(options)):
+        missing = [key for key in asked(options) if key not in have]
+        if not missing or not wanted(row, options.only.split(",")):
             continue
-        results[name] = measure(options, row, reference, have)
+        results[name] = {**have, **measure(options, row, reference, missing)}
         print(f"{name}: {json.dumps(results[name])}", flush=True)
         with open(kept + ".new", "w") as file:
             json.dump(results, file, indent=1)
@@ -119,7 +119,8 @@ def table(rows, figures, model):
         if not mine:
             continue
         peer, ratio, within = verdict(row, mine, model)
-        lines.append([f"`{name_of(row)}`" + (" (simulated)" if row.get("simulated") else ""), f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
+        mark = " (simulated)" if row.get("simulated") else ""
+        lines.append([f"`{name_of(row)}`{mark}", f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
                       f"{100 * math.log(mine['perplexity'] / base):+.2f} %", f"{mine['kl']:.5f}",
                       f"{mine['top1']:.4f}", f"{mine['qdq']['kl_emitted']:.5f}" if "qdq" in mine else "",
                       f"{mine['qdq']['kl']:.5f}" if "qdq" in mine else "",

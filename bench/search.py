@@ -47,6 +47,16 @@ def correlation(a, b):
     return covariance / spread if spread else float("nan")
 
 
+def decode_time(front, choices):
+    """What a front predicts for a decode step of a choice for each group; None: it was not timed."""
+    if front["base_decode_ms"] is None:
+        return None
+    formats = [front["candidates"][choice].split("@")[0] for choice in choices]
+    launches = sum(len({formats[group] for group in groups}) - 1 for groups in front.get("fused", []))
+    return (front["base_decode_ms"] + front.get("split_ms", 0) * launches
+            + sum(group["decode_ms"][choice] for group, choice in zip(front["groups"], choices)))
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -133,17 +143,18 @@ class Bench:
             rng = random.Random(seed)
             count = len(front["candidates"])
             centre = rng.uniform(0, count - 1)
-            lines, predicted, decode = [], 0.0, front["base_decode_ms"]
+            lines, predicted, choices = [], 0.0, []
             for group in front["groups"]:
                 choice = min(count - 1, max(0, round(rng.gauss(centre, 1.5))))
+                choices.append(choice)
                 predicted += group["kl"][choice]
-                decode = None if decode is None else decode + group["decode_ms"][choice]
                 lines += [f"{site} = {front['candidates'][choice]}" for site in group["sites"]]
             recipe = os.path.join(self.folder, "random.recipe")
             with open(recipe, "w") as file:
                 file.write("\n".join(["qplan-recipe 1", "sites: layers", "", *lines]) + "\n")
             figures = self.score(recipe, "16", self.options.times)
-            self.keep(key, {"predicted_kl": predicted, "predicted_decode_ms": decode, **figures})
+            self.keep(key, {"predicted_kl": predicted, "predicted_decode_ms": decode_time(front, choices),
+                            **figures})
 
     def run(self):
         self.wins()

@@ -4,14 +4,13 @@
 // only NAME.kI.KERNEL.run is called from elsewhere.
 //
 //===----------------------------------------------------------------------===//
-#include "codegen/cpu/InlineKernels.h"
 #include "codegen/cpu/Parts.h"
+#include "codegen/cpu/InlineKernels.h"
 #include "ir/Failure.h"
 #include "ir/ParallelFor.h"
 #include <llvm/Bitcode/BitcodeReader.h>
 #include <llvm/Bitcode/BitcodeWriter.h>
 #include <llvm/IR/LegacyPassManager.h>
-#include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Transforms/IPO/GlobalDCE.h>
@@ -21,26 +20,33 @@ namespace qplan {
 /// Specialised kernels of a part: enough that reading the module for each part costs little.
 static constexpr int64_t partKernels = 4;
 
-void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+void runModulePasses(llvm::Module &module, llvm::TargetMachine *machine,
+                     llvm::function_ref<void(llvm::PassBuilder &, llvm::ModulePassManager &)> add) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager components;
   llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
+  llvm::PassBuilder builder(machine);
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(components);
   builder.registerFunctionAnalyses(functions);
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, components, modules);
   llvm::ModulePassManager passes;
-  passes.addPass(llvm::GlobalDCEPass()); // of kernels that another part has
-  addKernelInlining(passes);
-  passes.addPass(builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3));
+  add(builder, passes);
   passes.run(module, modules);
 }
 
-llvm::Error generate(llvm::Module &module, llvm::TargetMachine &machine,
-                     llvm::CodeGenFileType type, llvm::SmallVectorImpl<char> &bytes) {
+void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+  runModulePasses(module, &machine, [](auto &builder, auto &passes) {
+    passes.addPass(llvm::GlobalDCEPass()); // of kernels that another part has
+    addKernelInlining(passes);
+    passes.addPass(builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3));
+  });
+}
+
+llvm::Error generate(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type,
+                     llvm::SmallVectorImpl<char> &bytes) {
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
   if (machine.addPassesToEmitFile(passes, stream, nullptr, type, /*DisableVerify=*/true))
@@ -89,17 +95,17 @@ static llvm::Expected<llvm::SmallVector<char, 0>> objectOf(llvm::Module &module,
   return object;
 }
 
-static llvm::Expected<llvm::SmallVector<char, 0>>
-generatePart(llvm::MemoryBufferRef bitcode, int64_t part, int64_t parts, const Target &target,
-             const KernelBitcode &kernels) {
+static llvm::Expected<llvm::SmallVector<char, 0>> generatePart(llvm::MemoryBufferRef bitcode,
+                                                               int64_t part, int64_t parts,
+                                                               const Target &target,
+                                                               const KernelBitcode &kernels) {
   auto machine = createTargetMachine(target, kernels);
   if (!machine)
     return machine.takeError();
   llvm::LLVMContext context;
   auto module = llvm::parseBitcodeFile(bitcode, context);
   if (!module)
-    return defectError("the module cannot be read again: {}",
-                       llvm::toString(module.takeError()));
+    return defectError("the module cannot be read again: {}", llvm::toString(module.takeError()));
   keepPart(**module, part, parts);
   return objectOf(**module, **machine);
 }
@@ -127,8 +133,8 @@ generateObject(std::unique_ptr<llvm::Module> module, std::unique_ptr<llvm::Targe
   std::vector<llvm::SmallVector<char, 0>> objects(parts);
   std::vector<std::string> errors(parts);
   parallelFor(parts, threads, [&](int64_t part) {
-    auto object = generatePart({{bitcode.data(), bitcode.size()}, name}, part, parts, target,
-                               kernels);
+    auto object =
+        generatePart({{bitcode.data(), bitcode.size()}, name}, part, parts, target, kernels);
     if (object)
       objects[part] = std::move(*object);
     else

@@ -9,16 +9,22 @@
 
 #include "codegen/cpu/Cpu.h"
 #include <llvm/IR/Module.h>
+#include <llvm/Passes/PassBuilder.h>
 #include <llvm/Target/TargetMachine.h>
 
 namespace qplan {
+
+/// Runs the passes that `add` adds, with all the analyses they may ask for. `machine`: what they
+/// optimise for; may be null.
+void runModulePasses(llvm::Module &module, llvm::TargetMachine *machine,
+                     llvm::function_ref<void(llvm::PassBuilder &, llvm::ModulePassManager &)> add);
 
 /// Inlines the kernels (InlineKernels.h), then runs LLVM's pipeline of -O3.
 void optimize(llvm::Module &module, llvm::TargetMachine &machine);
 
 /// Machine code or assembly of an optimised module.
-llvm::Error generate(llvm::Module &module, llvm::TargetMachine &machine,
-                     llvm::CodeGenFileType type, llvm::SmallVectorImpl<char> &bytes);
+llvm::Error generate(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type,
+                     llvm::SmallVectorImpl<char> &bytes);
 
 /// The object of `module`, which is not optimised yet and is used up. The same bytes for any
 /// `threads`.

@@ -142,6 +142,7 @@ private:
   /// Adds to `front` what a step takes longer for each launch beyond those of uniform plans.
   /// `decode` times a plan.
   llvm::Error addSplitTime(
+      llvm::ArrayRef<Treatment> candidates,
       llvm::function_ref<llvm::Expected<double>(llvm::StringRef quant, const Recipe *recipe)>
           decode);
   /// The plan of a model with the treatment `quant`, or those of a recipe, at all sites in scope.

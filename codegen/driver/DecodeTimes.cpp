@@ -198,14 +198,15 @@ static std::string plainName(const Treatment &treatment) {
 }
 
 llvm::Error Compiler::addSplitTime(
+    llvm::ArrayRef<Treatment> candidates,
     llvm::function_ref<llvm::Expected<double>(llvm::StringRef, const Recipe *)> decode) {
   SearchFront plain = *front;
-  for (std::string &candidate : plain.candidates)
-    candidate = plainName(llvm::cantFail(parseTreatment(candidate)));
+  for (auto [name, candidate] : llvm::zip(plain.candidates, candidates))
+    name = plainName(candidate);
   std::vector<double> found;
-  for (size_t mix = 0; mix < mixes && mix + 1 < plain.candidates.size(); ++mix) {
+  for (size_t mix = 0; mix < mixes && mix + 1 < candidates.size(); ++mix) {
     // Every other group of a list has the next candidate.
-    const uint32_t pair = uint32_t(mix * (plain.candidates.size() - 1) / mixes);
+    const uint32_t pair = uint32_t(mix * (candidates.size() - 1) / mixes);
     std::vector<uint32_t> choice(plain.groups.size(), pair);
     for (const std::vector<uint32_t> &list : plain.fused)
       for (size_t i = 1; i < list.size(); i += 2)
@@ -262,7 +263,7 @@ llvm::Error Compiler::addDecodeTimes(llvm::ArrayRef<Treatment> candidates) {
     for (FrontGroup &group : front->groups)
       group.cells[c].decodeMs = *taken * double(group.elements) / elements;
   }
-  if (auto error = addSplitTime(decode))
+  if (auto error = addSplitTime(candidates, decode))
     return error;
   for (FrontCache &cache : front->caches) {
     auto taken = time("bf16", nullptr, cache.format, &TimedModel::growth);

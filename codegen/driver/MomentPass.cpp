@@ -32,7 +32,6 @@ void unpackTriangle(const double *triangle, int64_t columns, std::vector<double>
       gram[size_t(i * columns + j)] = gram[size_t(j * columns + i)] = *triangle++;
 }
 
-
 void insertMomentObservers(ModuleOp module, ArrayRef<MomentInput> inputs) {
   llvm::StringSet<> names;
   for (const MomentInput &input : inputs)

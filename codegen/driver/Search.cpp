@@ -105,10 +105,13 @@ FrontGroup frontGroup(const ScoredGroup &group) {
 std::vector<std::vector<uint32_t>> fusedGroups(const ScoreTable &table) {
   llvm::MapVector<llvm::StringRef, std::vector<uint32_t>> readers;
   for (auto [g, group] : llvm::enumerate(table.groups))
-    for (const ScoredSite &site : group.sites)
-      if (std::vector<uint32_t> &list = readers[site.input];
-          !site.input.empty() && !llvm::is_contained(list, uint32_t(g)))
+    for (const ScoredSite &site : group.sites) {
+      if (site.input.empty())
+        continue;
+      std::vector<uint32_t> &list = readers[site.input];
+      if (!llvm::is_contained(list, uint32_t(g)))
         list.push_back(uint32_t(g));
+    }
   std::vector<std::vector<uint32_t>> lists;
   for (auto &[input, list] : readers)
     if (list.size() > 1)

@@ -223,13 +223,8 @@ llvm::Expected<Choice> solve(const SearchFront &front, llvm::ArrayRef<Bound> bou
   return choice;
 }
 
-/// What a step takes longer than the sum of its groups.
-double splitTime(const SearchFront &front, const Choice &choice) {
-  return front.splitMs * double(front.splitsOf(choice.groups));
-}
-
 double sumOf(const SearchFront &front, const Choice &choice, Sum sum) {
-  double total = sum == Sum::Time ? splitTime(front, choice) : 0;
+  double total = sum == Sum::Time ? front.splitTime(choice.groups) : 0;
   for (auto [group, candidate] : llvm::zip(front.groups, choice.groups))
     total += costOf(group.cells[candidate], sum);
   return choice.cache ? total + costOf(front, front.caches[*choice.cache], sum) : total;
@@ -435,7 +430,7 @@ llvm::Expected<FrontPoint> chooseWithin(const SearchFront &front, const Budgets 
     if (tightened == others.end() || within(front, *choice, *budget))
       return front.pointOf(std::move(choice->groups), choice->cache);
     // The next choice either keeps the budget or splits more.
-    tightened->limit = budget->limit - splitTime(front, *choice);
+    tightened->limit = budget->limit - front.splitTime(choice->groups);
   }
 }
 

@@ -351,7 +351,7 @@ FrontPoint SearchFront::pointOf(std::vector<uint32_t> choice, std::optional<uint
   };
   point.decodeMs = baseDecodeMs;
   if (point.decodeMs)
-    *point.decodeMs += splitMs * double(splitsOf(choice));
+    *point.decodeMs += splitTime(choice);
   point.modeloptBits = 0;
   for (size_t g = 0; g < groups.size(); ++g) {
     const FrontCell &cell = groups[g].cells[choice[g]];

@@ -91,6 +91,10 @@ struct SearchFront {
   FrontPoint pointOf(std::vector<uint32_t> choice, std::optional<uint32_t> cache = {}) const;
   /// The launches that `choice` needs beyond one for each list of `fused`.
   int64_t splitsOf(llvm::ArrayRef<uint32_t> choice) const;
+  /// What they add to the sum of the groups' decode times.
+  double splitTime(llvm::ArrayRef<uint32_t> choice) const {
+    return splitMs * double(splitsOf(choice));
+  }
   /// Bytes of `cache` of one sequence of `context` tokens.
   double bytesOf(const FrontCache &cache) const { return cache.bytesPerToken * double(context); }
   /// Bytes of the weights in scope and of the point's cache of one sequence of `context` tokens.

@@ -1,12 +1,12 @@
 //===- InlineKernelsTest.cpp - only what parameters choose is inlined -----===//
 #include "codegen/cpu/InlineKernels.h"
+#include "codegen/cpu/Parts.h"
 #include <gtest/gtest.h>
 #include <llvm/AsmParser/Parser.h>
 #include <llvm/IR/InstIterator.h>
 #include <llvm/IR/Instructions.h>
 #include <llvm/IR/Module.h>
 #include <llvm/IR/Verifier.h>
-#include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/SourceMgr.h>
 
 using namespace qplan;
@@ -68,19 +68,7 @@ TEST(InlineKernels, DropsWhatParametersDoNotChooseBeforeItIsInlined) {
   llvm::SMDiagnostic problem;
   auto module = llvm::parseAssemblyString(kernel, problem, context);
   ASSERT_TRUE(module) << problem.getMessage().str();
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder;
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  llvm::ModulePassManager passes;
-  addKernelInlining(passes);
-  passes.run(*module, modules);
+  runModulePasses(*module, nullptr, [](auto &, auto &passes) { addKernelInlining(passes); });
 
   EXPECT_FALSE(llvm::verifyModule(*module, &llvm::errs()));
   std::vector<std::string> names;

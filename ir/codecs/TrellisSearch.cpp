@@ -466,24 +466,36 @@ namespace {
 /// column can nearly always take.
 constexpr double valueRms = 1.15474, reach = 2.8;
 
-/// The scale that makes the expected error least: of values within reach, it grows with the
-/// square of the scale; those beyond lack the rest. Long searches use the room that the tails
-/// take, wide columns more of it.
-double scaleOf(const float *x, TrellisRow row) {
-  double squares = 0;
-  for (int64_t c = 0; c < row.columns; ++c)
+/// The scale that makes the expected error of the row least. Of values within reach the error grows
+/// with the square of the scale, and the search deals it out so that the weights' geometric mean
+/// counts; a value beyond reach lacks the rest, by its own weight: where a massive activation
+/// meets a large value, that is worth a scale many times as large. Long searches use the room
+/// that the tails take, wide columns more of it.
+double scaleOf(const TrellisGoal &goal, TrellisRow row) {
+  const float *x = goal.x;
+  double squares = 0, largest = 0, logs = 0;
+  int64_t weighted = 0;
+  for (int64_t c = 0; c < row.columns; ++c) {
     squares += double(x[c]) * x[c];
+    largest = std::max(largest, std::abs(double(x[c])));
+    if (goal.weight && goal.weight[c] > 0) {
+      logs += std::log(double(goal.weight[c]));
+      ++weighted;
+    }
+  }
+  const double usual = weighted ? std::exp(logs / double(weighted)) : 1;
   const double bits = double(row.step) / 65536, rms = std::sqrt(squares / double(row.columns));
   const double least = (1.05 + 0.03 * bits) * rms;
   // A search stays 1.3 dB above the bound for a normal distribution.
   const double within = 1.35 * std::pow(0.25, bits) * squares;
   double best = least, bestError = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 24; ++i) {
-    const double stretch = std::pow(1.04, i);
-    double beyond = 0;
-    for (int64_t c = 0; c < row.columns; ++c) {
-      const double lack = std::abs(double(x[c])) - reach * stretch * least;
-      beyond += lack > 0 ? lack * lack : 0;
+  for (double stretch = 1, beyond = 1; beyond > 0; stretch *= 1.04) {
+    const double end = reach * stretch * least;
+    beyond = 0;
+    for (int64_t c = 0; end < largest && c < row.columns; ++c) {
+      const double lack = std::abs(double(x[c])) - end;
+      if (lack > 0)
+        beyond += lack * lack * (goal.weight ? goal.weight[c] / usual : 1.0);
     }
     const double error = within * stretch * stretch + beyond;
     if (error < bestError) {
@@ -519,7 +531,7 @@ uint16_t fittingScale(uint16_t scale, float first, int width) {
 
 bool TrellisSearch::run(const TrellisGoal &goal, uint8_t *out) {
   State &s = *state;
-  const double wanted = scaleOf(goal.x, s.row);
+  const double wanted = scaleOf(goal, s.row);
   if (!(wanted <= 65504))
     return false;
   std::fill_n(out, s.row.bytes, uint8_t(0));

@@ -125,8 +125,10 @@ llvm::Expected<GptqFactor> GptqFactor::create(llvm::ArrayRef<double> gram, int64
     const int64_t row = made.order[n - 1 - r];
     for (int64_t c = 0; c <= r; ++c)
       reversed[r * n + c] = gram[row * n + made.order[n - 1 - c]] * scale;
-    // A column without values has no error to feed: any pivot will do.
-    reversed[r * n + r] = gram[row * n + row] > 0 ? reversed[r * n + r] + options.damp * mean : 1.0;
+    // A column without values has no error to feed: any pivot will do. The others are damped by
+    // their own size: massive activations make the mean a thousand times the usual one, and as
+    // much damping for all would leave no feedback among the columns that most tokens use.
+    reversed[r * n + r] = gram[row * n + row] > 0 ? reversed[r * n + r] * (1 + options.damp) : 1.0;
   });
   if (!factorize(reversed, n, threads))
     return inputError("{}: the second moments of its input are singular in f64 with damp={}; give "

@@ -142,6 +142,23 @@ TEST(Trellis, SearchMindsWeightsAndWhatIsFedForward) {
   EXPECT_EQ(aware, again);
 }
 
+TEST(Trellis, ScaleReachesLargeValuesByTheirWeight) {
+  // What a massive activation multiplies is kept, whatever the others lose by it.
+  const int64_t columns = 256;
+  const TrellisRow row = TrellisRow::of(columns, bytesOf(columns, 450));
+  std::vector<float> x = normalValues(columns, 6, 0.02f), weight(columns, 1.0f);
+  x[100] = 0.6f; // 30 times the others
+  TrellisSearch search(row, 64);
+  auto lostAt = [&](float weightOfLarge) {
+    weight[100] = weightOfLarge;
+    std::vector<uint8_t> bytes(row.bytes);
+    EXPECT_TRUE(search.run({x.data(), weight.data(), nullptr}, bytes.data()));
+    return std::abs(valuesOf(row, bytes)[100] - x[100]);
+  };
+  EXPECT_GT(lostAt(1e-4f), 0.4f);
+  EXPECT_LT(lostAt(1e4f), 0.002f);
+}
+
 TEST(Trellis, SearchTakesZerosAndExtremes) {
   const TrellisRow row = TrellisRow::of(64, bytesOf(64, 400));
   std::vector<uint8_t> bytes(row.bytes, 0xff);

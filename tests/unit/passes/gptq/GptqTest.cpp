@@ -172,11 +172,8 @@ std::vector<bool> lostOf(const double *w, const double *pivots) {
 std::vector<float> dense(const Problem &problem, FormatId format, const GptqOptions &options) {
   const int64_t n = problem.columns;
   std::vector<double> h(problem.gram);
-  double mean = 0;
   for (double &value : h)
     value /= double(problem.count);
-  for (int64_t i = 0; i < n; ++i)
-    mean += h[i * n + i] / double(n);
   std::vector<int64_t> order;
   for (int64_t i = 0; i < n; ++i)
     order.push_back(i);
@@ -184,7 +181,7 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return h[a * n + a] > h[b * n + b]; });
   for (int64_t i = 0; i < n; ++i)
-    h[i * n + i] += options.damp * mean;
+    h[i * n + i] *= 1 + options.damp;
   std::vector<double> inv = inverse(h, n);
   std::vector<double> w(problem.weight.begin(), problem.weight.end());
   std::vector<float> result(w.size());
@@ -395,6 +392,22 @@ TEST(Gptq, TakesColumnsOfLargeMeanSquareFirst) {
   ASSERT_TRUE(bool(plain));
   for (int64_t i = 0; i < 40; ++i)
     EXPECT_EQ(plain->columnAt(i), i);
+}
+
+TEST(Gptq, FeedsErrorsAmongUsualColumnsBesideMassiveOnes) {
+  // Beside a column of a thousand times their size the others' feedback stays what it was.
+  Problem usual(8, 24, 200, 11);
+  Problem massive = usual;
+  for (int64_t i = 0; i < 24; ++i) {
+    massive.gram[i * 24] *= 1e3;
+    massive.gram[i] *= 1e3;
+  }
+  GptqOptions ordered{0.01, /*actOrder=*/false, true};
+  auto before = usual.factor(ordered), after = massive.factor(ordered);
+  ASSERT_TRUE(bool(before) && bool(after));
+  for (int64_t j = 2; j < 24; ++j)
+    for (int64_t i = 1; i < j; ++i)
+      EXPECT_NEAR(after->shares(j)[i], before->shares(j)[i], 1e-4) << j << " " << i;
 }
 
 TEST(Gptq, RefusesMomentsThatCannotBe) {

@@ -119,8 +119,7 @@ def table(rows, figures, model):
         if not mine:
             continue
         peer, ratio, within = verdict(row, mine, model)
-        mark = " (simulated)" if row.get("simulated") else ""
-        lines.append([f"`{name_of(row)}`{mark}", f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
+        lines.append([f"`{name_of(row)}`", f"{mine['bits']:.3f}", f"{mine['perplexity']:.3f}",
                       f"{100 * math.log(mine['perplexity'] / base):+.2f} %", f"{mine['kl']:.5f}",
                       f"{mine['top1']:.4f}", f"{mine['qdq']['kl_emitted']:.5f}" if "qdq" in mine else "",
                       f"{mine['qdq']['kl']:.5f}" if "qdq" in mine else "",
@@ -131,10 +130,11 @@ def table(rows, figures, model):
     return common.markdown(header, lines)
 
 
-def best(figures, pattern, key="kl"):
-    """Name and figures of the row with the least `key` among those that match."""
-    rows = [(name, each) for name, each in figures.items() if fnmatch.fnmatchcase(name, pattern) and key in each]
-    return min(rows, key=lambda pair: pair[1][key]) if rows else None
+def best(figures, *patterns):
+    """Name and figures of the row with the least KL among those that match."""
+    rows = [(name, each) for name, each in figures.items()
+            if "kl" in each and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    return min(rows, key=lambda pair: pair[1]["kl"]) if rows else None
 
 
 def loss(figures, name):
@@ -157,7 +157,7 @@ def findings(figures):
     say("INT8 weights and activations lose 1 to 3 % when tuned",
         ["int8a8s", "int8a8s@smoothquant{search=1}", "int8a8", "int8a8@smoothquant{search=1}"],
         lambda losses: "holds, or better, for the tuned" if min(losses) < 3 else "does not hold")
-    four = best(figures, "int4_g*@*")
+    four = best(figures, "int4_g*@*", "tcq4_5@*")
     eight = best(figures, "int8a8s@*")
     if four and eight:
         level = loss(figures, four[0]) <= loss(figures, eight[0]) + 1
@@ -225,9 +225,8 @@ def report():
     parts = ["# What quantization costs\n\nWritten by `bench/quantization.py --report` from the records beside it; "
              "do not edit. KL is KL(f32 || row) in nats over the first windows of the text; bits are those stored "
              "for the linears of the layers, scales included; every row is the emitted plan. \"within\": KL is at "
-             f"most {FACTOR} x the compared figure + {SLACK}. \"Simulated\": plans hold such weights rounded, but as "
-             "f32. Speeds are those of one sequence, and the form with quantize and dequantize runs in f32 on fewer "
-             "windows, where the emitted plan's KL stands before it.\n"]
+             f"most {FACTOR} x the compared figure + {SLACK}. Speeds are those of one sequence, and the form with "
+             "quantize and dequantize runs in f32 on fewer windows, where the emitted plan's KL stands before it.\n"]
     for record in latest_records():
         parts.append(f"## {record['model']}\n\n`bench/quantization.py MODEL --name {record['model']}`: "
                      f"{record['windows']} windows of {record['text']}, f32 perplexity "

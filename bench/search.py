@@ -7,9 +7,10 @@
 Every budget is compiled from one front and scored against the plan in f32 on the first windows
 of a text; rows of published figures stand beside it (bench/search.json). `--predict N` compiles
 N random recipes and compares predicted with real divergence by rank. `--times` compares predicted
-with measured decode times, which needs a quiet machine. Finished rows are kept under
-out/search/NAME, so that a run may be stopped and continued. `--report` writes bench/Search.md
-from the latest records.
+with measured decode times of those recipes: candidates are timed before and after the plans, which
+take turns, because the speed of a machine that others share changes within minutes. Finished rows
+are kept under out/search/NAME, so that a run may be stopped and continued. `--report` writes
+bench/Search.md from the latest records.
 """
 import argparse
 import glob
@@ -48,9 +49,7 @@ def correlation(a, b):
 
 
 def decode_time(front, choices):
-    """What a front predicts for a decode step of a choice for each group; None: it was not timed."""
-    if front["base_decode_ms"] is None:
-        return None
+    """What a front predicts for a decode step of a choice for each group."""
     formats = [front["candidates"][choice].split("@")[0] for choice in choices]
     launches = sum(len({formats[group] for group in groups}) - 1 for groups in front.get("fused", []))
     return (front["base_decode_ms"] + front.get("split_ms", 0) * launches
@@ -81,17 +80,23 @@ class Bench:
         """The front for one kind of activations, made once; its time is a figure."""
         path = os.path.join(self.folder, f"front-{activations}.json")
         key = f"front {activations}"
-        stale = self.options.times and os.path.exists(path) and json.load(open(path))["base_decode_ms"] is None
-        if stale or not os.path.exists(path) or key not in self.results:
+        if not os.path.exists(path) or key not in self.results:
             start = time.perf_counter()
-            made = common.run_json([self.options.qplan, "search", self.options.model, "-o", path, "--auto",
-                                    self.options.auto, "--activations", activations, "--json",
-                                    *self.calibration(activations), *(["--time"] if self.options.times else [])])
+            made = self.search(activations, path)
             self.keep(key, {"seconds": round(time.perf_counter() - start, 1), "groups": made["groups"],
                             "candidates": made["candidates"]})
         return path
 
-    def score(self, recipe, activations, decode=False):
+    def search(self, activations, path, *arguments):
+        return common.run_json([self.options.qplan, "search", self.options.model, "-o", path, "--auto",
+                                self.options.auto, "--activations", activations, "--json",
+                                *self.calibration(activations), *arguments])
+
+    def compile(self, recipe, plan, activations):
+        common.run([self.options.qplan, "compile", self.options.model, "-o", plan, "--recipe", recipe,
+                    "--kv-cache", "f32", *self.calibration(activations)])
+
+    def score(self, recipe, activations):
         """Compiles a recipe and scores the plan, which is removed then."""
         plan = os.path.join(self.folder, "row.qplan")
         if self.reference is None:
@@ -100,17 +105,12 @@ class Bench:
                                                  ["--quant", "f32", "--kv-cache", "f32"])
         try:
             start = time.perf_counter()
-            common.run([self.options.qplan, "compile", self.options.model, "-o", plan, "--recipe", recipe,
-                        "--kv-cache", "f32", *self.calibration(activations)])
+            self.compile(recipe, plan, activations)
             figures = {"compile_s": round(time.perf_counter() - start, 1)}
             result = common.score(self.options, plan, self.reference)
             inspected = common.run_json([self.options.qplan, "inspect", plan, "--json"])
             figures.update(bits=inspected["effective_bits"], kl=result["kl_mean"], top1=result["top1_agreement"],
                            perplexity=result["perplexity"], windows=result["windows"])
-            if decode:
-                bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
-                                         "--repetitions", "9", "--json"])
-                figures["decode_ms"] = bench["ms_per_token"]
         finally:
             shutil.rmtree(plan, ignore_errors=True)
         return figures
@@ -128,41 +128,86 @@ class Bench:
             found = common.run_json([self.options.qplan, "search", "--front", front,
                                      "--effective-bits", bits, "--save-recipe", recipe, "--json"])
             answer = time.perf_counter() - start
-            figures = self.score(recipe, activations, self.options.times)
-            figures.update(predicted_kl=found["chosen"]["predicted_kl"], answer_s=round(answer, 3),
-                           predicted_decode_ms=found["chosen"].get("predicted_decode_ms"))
+            figures = self.score(recipe, activations)
+            figures.update(predicted_kl=found["chosen"]["predicted_kl"], answer_s=round(answer, 3))
             self.keep(key, figures)
 
+    def random_recipe(self, front, seed):
+        """A file with candidates at random, each recipe around a size of its own, and the choices."""
+        rng = random.Random(seed)
+        count = len(front["candidates"])
+        centre = rng.uniform(0, count - 1)
+        choices = [min(count - 1, max(0, round(rng.gauss(centre, 1.5)))) for _ in front["groups"]]
+        lines = [f"{site} = {front['candidates'][choice]}" for group, choice in zip(front["groups"], choices)
+                 for site in group["sites"]]
+        recipe = os.path.join(self.folder, "random.recipe")
+        with open(recipe, "w") as file:
+            file.write("\n".join(["qplan-recipe 1", "sites: layers", "", *lines]) + "\n")
+        return recipe, choices
+
     def predicts(self):
-        """Random recipes: candidates at random, each recipe around a size of its own."""
         front = json.load(open(self.front("16")))
         for seed in range(self.options.predict):
             key = f"predicts {seed}"
             if key in self.results:
                 continue
-            rng = random.Random(seed)
-            count = len(front["candidates"])
-            centre = rng.uniform(0, count - 1)
-            lines, predicted, choices = [], 0.0, []
-            for group in front["groups"]:
-                choice = min(count - 1, max(0, round(rng.gauss(centre, 1.5))))
+            recipe, choices = self.random_recipe(front, seed)
+            predicted = sum(group["kl"][choice] for group, choice in zip(front["groups"], choices))
+            self.keep(key, {"predicted_kl": predicted, **self.score(recipe, "16")})
+
+    def times(self):
+        """Predicted and measured milliseconds of a decode step of the random recipes."""
+        if not self.options.times or "times" in self.results:
+            return
+        front = json.load(open(self.front("16")))
+        plans, choices, measured = [], [], []
+        try:
+            for seed in range(self.options.predict):
+                recipe, choice = self.random_recipe(front, seed)
+                plans.append(os.path.join(self.folder, f"timed-{seed}.qplan"))
+                self.compile(recipe, plans[-1], "16")
                 choices.append(choice)
-                predicted += group["kl"][choice]
-                lines += [f"{site} = {front['candidates'][choice]}" for site in group["sites"]]
-            recipe = os.path.join(self.folder, "random.recipe")
-            with open(recipe, "w") as file:
-                file.write("\n".join(["qplan-recipe 1", "sites: layers", "", *lines]) + "\n")
-            figures = self.score(recipe, "16", self.options.times)
-            self.keep(key, {"predicted_kl": predicted, "predicted_decode_ms": decode_time(front, choices),
-                            **figures})
+                measured.append([])
+            timed = os.path.join(self.folder, "front-timed.json")
+            predicted = []
+            for last in (False, True):
+                self.search("16", timed, "--time")
+                predicted.append([decode_time(json.load(open(timed)), choice) for choice in choices])
+                for _ in range(0 if last else self.options.rounds):
+                    for plan, times in zip(plans, measured):
+                        bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
+                                                 "--repetitions", "1", "--json"])
+                        times.append(bench["ms_per_token"])
+        finally:
+            for plan in plans:
+                shutil.rmtree(plan, ignore_errors=True)
+        self.keep("times", {"measured_ms": [common.median(times) for times in measured],
+                            "predicted_before_ms": predicted[0], "predicted_after_ms": predicted[1]})
 
     def run(self):
         self.wins()
         self.predicts()
+        self.times()
         common.write_record(f"search-{self.options.name}",
                             {"model": self.options.name, "auto": self.options.auto,
                              "text": os.path.basename(self.options.text), "windows": self.options.windows,
                              "figures": self.results})
+
+
+def page_of_times(times):
+    measured = times["measured_ms"]
+    pairs = list(zip(times["predicted_before_ms"], times["predicted_after_ms"]))
+    predicted = [(before + after) / 2 for before, after in pairs]
+
+    def errors(factor):
+        found = sorted(abs(factor * p / m - 1) for p, m in zip(predicted, measured))
+        return f"{100 * found[-1]:.1f} %, half of them within {100 * common.median(found):.1f} %"
+
+    factor = common.median([m / p for p, m in zip(predicted, measured)])
+    drift = common.median([after / before for before, after in pairs])
+    return (f"Decode steps of {len(measured)} plans of random recipes, {min(measured):.3f} to {max(measured):.3f} ms: "
+            f"predicted within {errors(1)}; with one factor for all plans ({factor:.3f}) within {errors(factor)}. "
+            f"Meanwhile the times of the candidates themselves changed by a factor of {drift:.3f}.")
 
 
 def page_of(record):
@@ -193,11 +238,8 @@ def page_of(record):
         parts.append(f"\n{len(pairs)} random recipes: rank correlation of predicted and real KL "
                      f"{correlation(ranks(predicted), ranks(real)):.3f}; real over predicted "
                      f"{ratios[0]:.2f} to {ratios[-1]:.2f}, median {common.median(ratios):.2f}.")
-    timed = [v for v in figures.values() if v.get("decode_ms") and v.get("predicted_decode_ms")]
-    if timed:
-        errors = sorted(abs(v["predicted_decode_ms"] / v["decode_ms"] - 1) for v in timed)
-        parts.append(f"\nPredicted decode times of {len(timed)} plans are within {100 * errors[-1]:.1f} % of those "
-                     f"measured, half of them within {100 * common.median(errors):.1f} %.")
+    if times := figures.get("times"):
+        parts.append("\n" + page_of_times(times))
     return "\n".join(parts)
 
 
@@ -225,7 +267,8 @@ def main():
     parser.add_argument("--budgets", help="only these, separated by commas")
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--predict", type=int, default=0, metavar="N", help="random recipes to compare")
-    parser.add_argument("--times", action="store_true", help="predict and measure decode times too")
+    parser.add_argument("--times", action="store_true", help="predict and measure decode times of the recipes too")
+    parser.add_argument("--rounds", type=int, default=9, help="in which each recipe is timed once")
     parser.add_argument("--text", default=common.TEXT)
     parser.add_argument("--calib", default=common.CALIBRATION)
     parser.add_argument("--qplan", default=common.QPLAN)

@@ -227,8 +227,8 @@ std::string formatsMarkdown() {
       "  offset the mean of amax (summed in f64); rule max chooses codes by amax itself.\n"
       "- fp8_e4m3_b128: scale amax / 448 of each block of 128 x 128, the last ones smaller.\n"
       "- llm_fp4: the tensor's rows are those of one of three formats, each row with its own scale\n"
-      "  of rule max or mse; the one with the least squared error under rule mse is taken. Plans\n"
-      "  hold the numbers as f32: kernels know one element for a matrix.\n\n"
+      "  of rule max or mse; the one with the least squared error under rule mse is taken. Panels\n"
+      "  hold the table of its 16 numbers beside the codes.\n\n"
       "| format | element | bits | scale | zero point | for | runs with | GGUF | safetensors | "
       "compressed-tensors | ModelOpt |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";

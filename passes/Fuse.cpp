@@ -65,9 +65,11 @@ bool multipliesInIntegers(FormatId weight, FormatId rows, int64_t columns) {
 }
 
 /// Whether rows below those of `type` begin a panel of 16, so that two tensors need not agree in
-/// the widths of their columns.
+/// the widths of their columns or in the element that was chosen for them.
 bool fillsPanels(Type type) {
-  return formatInfo(formatOf(type)).family != CodecFamily::Mixed || qp::shapeOf(type)[0] % 16 == 0;
+  const CodecFamily family = formatInfo(formatOf(type)).family;
+  return (family != CodecFamily::Mixed && family != CodecFamily::Choice) ||
+         qp::shapeOf(type)[0] % 16 == 0;
 }
 
 /// Weights of one format that are stored alike.

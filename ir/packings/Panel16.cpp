@@ -56,8 +56,7 @@ std::optional<int64_t> superScaleAt(FormatId id) {
 
 PackedScale packedScaleOf(const FormatInfo &info) {
   if (info.family == CodecFamily::Float || info.family == CodecFamily::Trellis ||
-      info.family == CodecFamily::Choice || info.family == CodecFamily::Mixed ||
-      info.elementBits > 8)
+      info.family == CodecFamily::Mixed || info.elementBits > 8)
     return PackedScale::None;
   if (superScaleAt(info.id))
     return PackedScale::Super;
@@ -200,6 +199,8 @@ void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *cons
     if (rows[r]) {
       const TensorSide side = sides.empty() ? TensorSide() : sides[r];
       codec.gridRow(rows[r], layout.columns, row, side);
+      if (layout.element == PackedElement::Table4)
+        std::memcpy(out, row.values.data(), row.values.size() * sizeof(float));
       scales.write(rows[r], row, side, r);
     } else {
       row.codes.assign(layout.columns, zero);
@@ -210,20 +211,6 @@ void packGrid(const PanelLayout &layout, const Codec &codec, const uint8_t *cons
       packSparse(layout, row.codes.data(), zero, r, step);
     else
       packCodes(layout, row.codes.data(), r, step);
-  }
-}
-
-/// Rows as the numbers that they stand for.
-void packDecoded(const PanelLayout &layout, const Codec &codec, const uint8_t *const *rows,
-                 uint8_t *out, llvm::ArrayRef<TensorSide> sides) {
-  std::vector<float> values(layout.columns);
-  for (int64_t r = 0; r < panelRows; ++r) {
-    if (!rows[r])
-      continue;
-    codec.decodeRow(rows[r], layout.columns, values.data(),
-                    sides.empty() ? TensorSide() : sides[r]);
-    for (int64_t c = 0; c < layout.columns; ++c)
-      storeUnaligned(out + c * layout.stepBytes() + r * 4, values[c]);
   }
 }
 
@@ -250,8 +237,8 @@ void packSparseFloats(const PanelLayout &layout, FormatId id, const uint8_t *con
       continue;
     codecFor(id).decodeRow(rows[r], layout.columns, values.data());
     for (int64_t c = 0; c < layout.columns; ++c)
-      bits[c] = layout.element == PackedElement::F16 ? f16FromF32(values[c])
-                                                     : bf16FromF32(values[c]);
+      bits[c] =
+          layout.element == PackedElement::F16 ? f16FromF32(values[c]) : bf16FromF32(values[c]);
     packSparse(layout, bits.data(), uint16_t(0), r, out);
   }
 }
@@ -272,6 +259,8 @@ float numberAt(const PanelLayout &layout, const uint8_t *codes, int64_t r, int64
     return f32FromF16(loadUnaligned<uint16_t>(step + r * 2));
   case PackedElement::BF16:
     return f32FromBf16(loadUnaligned<uint16_t>(step + (2 * r + i) * 2));
+  case PackedElement::Table4: // at the beginning of the panel
+    return loadUnaligned<float>(codes - layout.scaleBytes() + codeAt(layout, step, r, i) * 4);
   default:
     return layout.values[codeAt(layout, step, r, i)];
   }
@@ -315,7 +304,7 @@ PackedElement packedInteger(const FormatInfo &info) {
 PackedElement packedElementOf(FormatId id) {
   const FormatInfo &info = formatInfo(id);
   if (info.family == CodecFamily::Choice)
-    return PackedElement::F32;
+    return PackedElement::Table4;
   switch (info.kind) {
   case ElementKind::F32:
     return PackedElement::F32;
@@ -374,6 +363,7 @@ int PanelLayout::codeBits() const {
   case PackedElement::NF4:
   case PackedElement::FP4:
   case PackedElement::IQ4:
+  case PackedElement::Table4:
     return 4;
   case PackedElement::U5:
     return 5;
@@ -407,7 +397,7 @@ int64_t PanelLayout::stepBytes() const {
 }
 
 int64_t PanelLayout::upperBytes() const {
-  if (scale == PackedScale::E4M3)
+  if (scale == PackedScale::E4M3 || element == PackedElement::Table4)
     return panelRows * 4;
   if (scale == PackedScale::Super)
     return (columns + superColumns - 1) / superColumns * panelRows * (hasMin ? 2 : 1) * 2;
@@ -456,8 +446,6 @@ void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows
     packMixed(layout, id, rows, out, sides);
   else if (layout.codeBits())
     packGrid(layout, codecFor(id), rows, out, sides);
-  else if (formatInfo(id).family == CodecFamily::Choice)
-    packDecoded(layout, codecFor(id), rows, out, sides);
   else if (formatInfo(id).family == CodecFamily::Sparse)
     packSparseFloats(layout, id, rows, out);
   else if (layout.element == PackedElement::F32)

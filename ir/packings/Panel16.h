@@ -63,7 +63,8 @@ enum class PackedElement : uint8_t {
   MX8 = 21, ///< U8 with offset 128 that counts 1/64
   E1M2 = 22,
   E3M0 = 23,
-  Mixed = 24 ///< groups of 32 columns of U2 to U6 and U8
+  Mixed = 24, ///< groups of 32 columns of U2 to U6 and U8
+  Table4 = 25 ///< 4 bits; the panel begins with the 16 f32 that they stand for
 };
 
 /// How scales and minima lie in a panel. The numbers equal enum qk_scale of the kernels.
@@ -89,7 +90,8 @@ struct PanelLayout {
   PackedScale scale = PackedScale::None;      ///< kernel parameter `scale`
   bool hasMin = false;                        ///< value = scale * code + min
   int32_t offset = 0; ///< integers: else value = scale * (code - offset); Trellis, Mixed: centiBits
-  llvm::ArrayRef<float> values; ///< what codes stand for; empty of F32, F16 and BF16
+  llvm::ArrayRef<float> values; ///< what codes stand for; empty of F32, F16 and BF16; of Table4
+                                ///< the table of one element, all of which have 0 in one place
 
   static constexpr int64_t panelRows = 16;
   /// Columns of a step that have codes: all, or half of them.
@@ -104,7 +106,7 @@ struct PanelLayout {
   int64_t stepColumns() const;
   int64_t stepBytes() const;
   int64_t numSteps() const { return (columns + stepColumns() - 1) / stepColumns(); }
-  /// Bytes of the upper level of scales, 0 where there is one level.
+  /// Bytes before the scales of groups: an upper level of scales, or a table.
   int64_t upperBytes() const;
   /// Bytes of the scale block (0 without scales) and of a whole panel, multiples of 64.
   int64_t scaleBytes() const;
@@ -118,7 +120,8 @@ PanelLayout panelLayoutFor(FormatId id, int64_t rows, int64_t columns);
 
 /// Packs 16 rows stored in `id` (null: a padding row of zeros) to out[layout.panelBytes()].
 /// `sides` [16] says what each row needs of its tensor; empty where the format keeps nothing
-/// beside the rows. Rows of mixed widths must have those of the first.
+/// beside the rows. Rows of mixed widths must have those of the first, rows in one of several
+/// elements its element.
 void packPanel(const PanelLayout &layout, FormatId id, const uint8_t *const rows[16], uint8_t *out,
                llvm::ArrayRef<TensorSide> sides = {});
 

@@ -11,10 +11,10 @@ QK_KERNEL(embed) {
       qkPanels(params[1], params[0], params[2], params[3], params[4], params[5], params[6]);
   float multiplier = (float)qkDouble(params[7]);
   QkRange rows = qkPart(args->tokens, index, count);
-  QkTable table = qkTable(&w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     int64_t token = args->token_ids[row];
     const uint8_t *panel = weights[0] + token / 16 * w.panelBytes;
+    QkTable table = qkTable(&w, panel);
     float *out = (float *)buffers[0] + row * w.K;
     if (w.element == QK_TRELLIS) {
       QkTrellis t = qkTrellis(w.K, w.offset);

@@ -58,6 +58,7 @@ enum qk_element {
   QK_E1M2 = 22,    /* as QK_E2M1 */
   QK_E3M0 = 23,
   QK_MIXED = 24,   /* groups of 32 columns as QK_U2 to QK_U6 or QK_U8, 64 bytes a bit */
+  QK_TABLE4 = 25,  /* as QK_E2M1; the panel begins with what its codes stand for, 16 f32 */
   /* Added to F16, BF16, U4, U8 or E4M3: of each four columns at most two are stored. */
   QK_SPARSE24 = 64
 };

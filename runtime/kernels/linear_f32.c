@@ -43,8 +43,9 @@ QK_INLINE int chainsOf(int tile) { return tile == 1 ? 8 : tile == 2 ? 4 : 1; }
 
 /* The chunk of columns from k on. */
 QK_INLINE void directChunk(const QkPanels *w, const uint8_t *const codes[2], int64_t k,
-                           const float *const *x, int tile, int np, int firstChain, QkTable table,
-                           const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
+                           const float *const *x, int tile, int np, int firstChain,
+                           const QkTable table[2], const v16f scale[2], const v16f min[2],
+                           v16f sum[DirectTile][2][8]) {
   QkChunk chunk[2];
   QK_UNROLL for (int p = 0; p < np; ++p) chunk[p] =
       qkChunk(w, codes[p], k, np == 1 ? Ahead : 2 * w->panelBytes);
@@ -52,7 +53,7 @@ QK_INLINE void directChunk(const QkPanels *w, const uint8_t *const codes[2], int
     int chain = (firstChain + j) & (chainsOf(tile) - 1);
     v16f value[2];
     QK_UNROLL for (int p = 0; p < np; ++p) {
-      value[p] = qkColumn(w, &chunk[p], j, table);
+      value[p] = qkColumn(w, &chunk[p], j, table[p]);
       if (w->hasMin)
         value[p] = vfma(value[p], scale[p], min[p]);
     }
@@ -64,8 +65,9 @@ QK_INLINE void directChunk(const QkPanels *w, const uint8_t *const codes[2], int
 /* The sum of a group's columns [first, first + columns) before its scale. Chunks go
  * in runs of eight columns, so that each column of a run has a chain of its own. */
 QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int64_t first,
-                           int64_t columns, const float *const *x, int tile, int np, QkTable table,
-                           const v16f scale[2], const v16f min[2], v16f sum[DirectTile][2][8]) {
+                           int64_t columns, const float *const *x, int tile, int np,
+                           const QkTable table[2], const v16f scale[2], const v16f min[2],
+                           v16f sum[DirectTile][2][8]) {
   int64_t wide = w->chunkColumns, run = qkMax(8, wide), end = first + columns, k = first;
   QK_NOUNROLL for (; k + run <= end; k += run) QK_UNROLL for (int64_t s = 0; s < run; s += wide)
       directChunk(w, codes, k + s, x, tile, np, (int)s, table, scale, min, sum);
@@ -73,7 +75,7 @@ QK_INLINE void directGroup(const QkPanels *w, const uint8_t *const codes[2], int
       directChunk(w, codes, k, x, tile, np, 0, table, scale, min, sum);
   /* The last columns of a K that is no multiple of the chunk, one at a time. */
   QK_NOUNROLL for (; k < end; ++k) QK_UNROLL for (int p = 0; p < np; ++p) {
-    v16f value = qkColumnAt(w, codes[p], k, table);
+    v16f value = qkColumnAt(w, codes[p], k, table[p]);
     if (w->hasMin)
       value = vfma(value, scale[p], min[p]);
     QK_UNROLL for (int t = 0; t < tile; ++t) sum[t][p][0] =
@@ -125,8 +127,9 @@ QK_INLINE void mixedGroup(const QkPanels *w, int64_t element, const uint8_t *con
   QkPanels group = qkMixedGroup(w, element);
   const float *rows[DirectTile];
   v16f one[2] = {(v16f)1.0f, (v16f)1.0f};
+  QkTable table[2] = {qkTable(&group, 0), qkTable(&group, 0)};
   QK_UNROLL for (int t = 0; t < tile; ++t) rows[t] = x[t] + k;
-  directGroup(&group, codes, 0, QkMixedColumns, rows, tile, np, qkTable(&group), one, one, sum);
+  directGroup(&group, codes, 0, QkMixedColumns, rows, tile, np, table, one, one, sum);
 }
 
 /* The same for rows of mixed widths, which two panels of a pair need not share. */
@@ -160,7 +163,7 @@ QK_INLINE void directTile(const QkPanels *w, const uint8_t *const panels[2], con
     return;
   }
   const uint8_t *codes[2] = {panels[0] + w->codesAt, panels[1] + w->codesAt};
-  QkTable table = qkTable(w);
+  QkTable table[2] = {qkTable(w, panels[0]), qkTable(w, panels[1])};
   QK_UNROLL for (int t = 0; t < tile; ++t) total[t][0] = total[t][1] = (v16f)0.0f;
   int64_t groups = qkCeilDiv(w->K, w->group);
   QK_NOUNROLL for (int64_t g = 0; g < groups; ++g) {
@@ -210,8 +213,9 @@ QK_INLINE void directRows(const QkPanels *w, const uint8_t *matrix, const F32Inp
 /* Columns [begin, end) of two panels as f32: block[k - begin][panel][16]. `begin`
  * is the start of a chunk. */
 QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], int64_t begin,
-                           int64_t end, QkTable table, float *block) {
+                           int64_t end, float *block) {
   QK_UNROLL for (int p = 0; p < 2; ++p) {
+    QkTable table = qkTable(w, panels[p]);
     if (w->element == QK_TRELLIS) {
       QkTrellis trellis = qkTrellis(w->K, w->offset);
       v16f scale = qkTrellisScale(panels[p]);
@@ -221,8 +225,7 @@ QK_INLINE void decodeBlock(const QkPanels *w, const uint8_t *const panels[2], in
       continue;
     }
     if (w->element == QK_MIXED) {
-      const uint8_t *codes =
-          panels[p] + qkMixedCodesAt(w, panels[p], begin / QkMixedColumns);
+      const uint8_t *codes = panels[p] + qkMixedCodesAt(w, panels[p], begin / QkMixedColumns);
       QK_NOUNROLL for (int64_t k = begin; k < end; k += QkMixedColumns) {
         int64_t group = k / QkMixedColumns, width = qkMixedWidth(panels[p], group);
         v16f scale = qkMixedScale(w, panels[p], group, width);
@@ -284,13 +287,12 @@ QK_INLINE void blockRows(const QkPanels *w, const uint8_t *matrix, const F32Inpu
   panels[1] = both ? panels[0] + w->panelBytes : panels[0];
   float block[(BlockColumns + QkMostChunk) * 32] __attribute__((aligned(64)));
   float sums[BlockRows * 32] __attribute__((aligned(64)));
-  QkTable table = qkTable(w);
   QK_NOUNROLL for (int64_t begin = first; begin < last; begin += BlockRows) {
     int64_t end = qkMin(begin + BlockRows, last);
     __builtin_memset(sums, 0, sizeof sums);
     QK_NOUNROLL for (int64_t k = 0; k < w->K; k += BlockColumns) {
       int64_t columns = qkMin(BlockColumns, w->K - k), row = begin;
-      decodeBlock(w, panels, k, k + columns, table, block);
+      decodeBlock(w, panels, k, k + columns, block);
       QK_NOUNROLL for (; row + BlockTile <= end; row += BlockTile)
           blockTile(block, x, row, k, columns, BlockTile, sums + (row - begin) * 32);
       QK_NOUNROLL for (; row + RestTile <= end; row += RestTile)

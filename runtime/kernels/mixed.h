@@ -82,7 +82,7 @@ QK_INLINE int64_t qkMixedCodesAt(const QkPanels *p, const uint8_t *panel, int64_
 QK_INLINE void qkMixedDecode(const QkPanels *p, int64_t element, const uint8_t *codes, v16f scale,
                              float *out, int64_t stride) {
   QkPanels group = qkMixedGroup(p, element);
-  QkTable table = qkTable(&group);
+  QkTable table = qkTable(&group, 0);
   QK_NOUNROLL for (int64_t k = 0; k < QkMixedColumns; k += group.chunkColumns) {
     QkChunk chunk = qkChunk(&group, codes, k, 0);
     QK_UNROLL for (int64_t j = 0; j < group.chunkColumns; ++j)

@@ -99,7 +99,6 @@ QK_KERNEL(linear_outliers) {
   const float *input = (const float *)buffers[0], *mask = (const float *)buffers[1];
   float *out = (params[12] ? args->logits : (float *)buffers[2]) + params[9];
   QkRange panels = qkPart(w.panels, index, count);
-  QkTable table = qkTable(&w);
   for (int64_t next = 0; next < w.K;) {
     int64_t columns[MostColumns], n = 0;
     for (; next < w.K && n < MostColumns; ++next)
@@ -108,16 +107,18 @@ QK_KERNEL(linear_outliers) {
     if (n == 0)
       return;
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const uint8_t *at = weights[0] + panel * w.panelBytes;
+      QkTable table = qkTable(&w, at);
       v16f weight[MostColumns];
       for (int64_t c = 0; c < n; ++c)
-        weight[c] = columnOf(&w, weights[0] + panel * w.panelBytes, columns[c], table);
+        weight[c] = columnOf(&w, at, columns[c], table);
       int64_t left = w.N - panel * 16;
       for (int64_t row = 0; row < rows; ++row) {
         v16f y = (v16f)0.0f;
         for (int64_t c = 0; c < n; ++c)
           y = vfma(weight[c], (v16f)input[row * ldi + columns[c]], y);
-        float *at = out + row * ldo + panel * 16;
-        vstoren(at, vfma(y, (v16f)alpha, vloadn(at, left)), left);
+        float *to = out + row * ldo + panel * 16;
+        vstoren(to, vfma(y, (v16f)alpha, vloadn(to, left)), left);
       }
     }
   }

@@ -49,6 +49,7 @@ QK_INLINE int64_t qkBitsOf(int64_t element) {
   case QK_NF4:
   case QK_FP4:
   case QK_IQ4:
+  case QK_TABLE4:
     return 4;
   case QK_U5:
     return 5;
@@ -92,7 +93,7 @@ QK_INLINE QkPanels qkPanels(int64_t N, int64_t K, int64_t element, int64_t group
   else
     p.stepBytes = p.bits ? p.stepColumns * p.bits * 2 : element == QK_F16 ? 32 : 64;
   p.scaleBytes = qkScaleSize(scale) * 16 * (hasMin ? 2 : 1);
-  if (scale == QK_SCALE_E4M3)
+  if (scale == QK_SCALE_E4M3 || p.element == QK_TABLE4)
     p.scalesAt = 64;
   else if (scale == QK_SCALE_SUPER)
     p.scalesAt = qkCeilDiv(K, 256) * 32 * (hasMin ? 2 : 1);
@@ -268,11 +269,15 @@ typedef struct {
 } QkTable;
 
 /* What qkColumn looks up: the numbers of codes of 5 bits and less, the magnitudes of floats
- * of 6 bits. The tables are those of ir/codecs/Elements.cpp. */
-QK_INLINE QkTable qkTable(const QkPanels *p) {
+ * of 6 bits. The tables are those of ir/codecs/Elements.cpp, but for QK_TABLE4, whose panels
+ * hold their own. */
+QK_INLINE QkTable qkTable(const QkPanels *p, const uint8_t *panel) {
   v16u first = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   QkTable t;
   switch (p->element) {
+  case QK_TABLE4:
+    t.low = t.high = vload(panel);
+    return t;
   case QK_E2M1:
     t.low = t.high = qkMinifloat(first, 2, 1, 1);
     return t;
@@ -356,6 +361,7 @@ QK_INLINE v16f qkNumber(const QkPanels *p, v16u code, QkTable table) {
   case QK_NF4:
   case QK_FP4:
   case QK_IQ4:
+  case QK_TABLE4:
     return vlookup(table.low, code);
   default:
 #if QK_HAS_LOOKUP

@@ -116,7 +116,8 @@ func.func @packs(%x: tensor<?x64xf32>, %g: tensor<64xf32>) -> tensor<?x64xf32> {
 
 // -----
 
-// Tensors of mixed widths lie below each other where the first ends with a panel of 16 rows.
+// Tensors of mixed widths lie below each other where the first ends with a panel of 16 rows, and so
+// do those of which each chose its own element.
 // CHECK-LABEL: func.func @mixed_widths(
 func.func @mixed_widths(%x: tensor<?x64xf32>) {
   // CHECK: qp.fused_linear %{{[^:]+}} : tensor<?x64xf32>, [!qp.packed<32x64, mix4_5>, !qp.packed<16x64, mix4_5>]
@@ -129,6 +130,22 @@ func.func @mixed_widths(%x: tensor<?x64xf32>) {
   %1 = qp.linear %x, %bd {site = "k"} : tensor<?x64xf32>, tensor<24x64xf32> -> tensor<?x24xf32>
   %c = qp.weight "c" : !qp.packed<16x64, mix4_5>
   %cd = qp.dequantize %c : !qp.packed<16x64, mix4_5> -> tensor<16x64xf32>
+  %2 = qp.linear %x, %cd {site = "v"} : tensor<?x64xf32>, tensor<16x64xf32> -> tensor<?x16xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @chosen_elements(
+func.func @chosen_elements(%x: tensor<?x64xf32>) {
+  // CHECK: qp.fused_linear %{{[^:]+}} : tensor<?x64xf32>, [!qp.packed<32x64, llm_fp4>, !qp.packed<16x64, llm_fp4>]
+  // CHECK: qp.fused_linear %{{[^:]+}} : tensor<?x64xf32>, [!qp.packed<24x64, llm_fp4>] -> tensor<?x24xf32>
+  %a = qp.weight "a" : !qp.packed<32x64, llm_fp4>
+  %ad = qp.dequantize %a : !qp.packed<32x64, llm_fp4> -> tensor<32x64xf32>
+  %0 = qp.linear %x, %ad {site = "q"} : tensor<?x64xf32>, tensor<32x64xf32> -> tensor<?x32xf32>
+  %b = qp.weight "b" : !qp.packed<24x64, llm_fp4>
+  %bd = qp.dequantize %b : !qp.packed<24x64, llm_fp4> -> tensor<24x64xf32>
+  %1 = qp.linear %x, %bd {site = "k"} : tensor<?x64xf32>, tensor<24x64xf32> -> tensor<?x24xf32>
+  %c = qp.weight "c" : !qp.packed<16x64, llm_fp4>
+  %cd = qp.dequantize %c : !qp.packed<16x64, llm_fp4> -> tensor<16x64xf32>
   %2 = qp.linear %x, %cd {site = "v"} : tensor<?x64xf32>, tensor<16x64xf32> -> tensor<?x16xf32>
   return
 }

@@ -129,7 +129,8 @@ static const std::map<int64_t, CodedElement> codedElements = {
     {QK_U6, {6, 16, 192}},   {QK_U7, {7, 32, 448}}, {QK_U8, {8, 4, 64}},   {QK_E4M3, {8, 4, 64}},
     {QK_E5M2, {8, 4, 64}},   {QK_E3M4, {8, 4, 64}}, {QK_E2M5, {8, 4, 64}}, {QK_E3M2, {6, 16, 192}},
     {QK_E2M3, {6, 16, 192}}, {QK_E2M1, {4, 8, 64}}, {QK_NF4, {4, 8, 64}},  {QK_FP4, {4, 8, 64}},
-    {QK_IQ4, {4, 8, 64}},    {QK_E1M2, {4, 8, 64}}, {QK_E3M0, {4, 8, 64}}, {QK_MX8, {8, 4, 64}}};
+    {QK_IQ4, {4, 8, 64}},    {QK_E1M2, {4, 8, 64}}, {QK_E3M0, {4, 8, 64}}, {QK_MX8, {8, 4, 64}},
+    {QK_TABLE4, {4, 8, 64}}};
 
 /// What a code of `element` stands for; NaN and infinity where it is none of these.
 static double numberOf(int64_t element, int code, int64_t offset) {
@@ -179,10 +180,15 @@ static double numberOf(int64_t element, int code, int64_t offset) {
     return iq4[code];
   case QK_MX8:
     return (code - 128) / 64.0;
+  case QK_TABLE4: // times tableFactor of the panel
+    return code * code / 32.0 - 2;
   default:
     return static_cast<double>(code - offset);
   }
 }
+
+/// Panels with tables of their own have different ones.
+static double tableFactor(int64_t panel) { return static_cast<double>(1 + panel % 3); }
 
 /// Writes the code of row r, column i of a step: planes of 8, 4, 2 and 1 bits, the lowest
 /// bits first.
@@ -305,7 +311,7 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
   int64_t stepBytes = sparse ? 16 / denseColumns * denseBytes + 64 : denseBytes;
   int64_t groups = (K + group - 1) / group, panels = (N + 15) / 16;
   int64_t scaleSize = scaleSizeOf(scale), scalesAt = 0;
-  if (scale == QK_SCALE_E4M3)
+  if (scale == QK_SCALE_E4M3 || stored == QK_TABLE4)
     scalesAt = 64;
   else if (scale == QK_SCALE_SUPER)
     scalesAt = (K + 255) / 256 * 32 * (1 + hasMin);
@@ -313,6 +319,10 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
   int64_t steps = (K + stepColumns - 1) / stepColumns;
   int64_t panelBytes = codesAt + align64(steps * stepBytes);
   packed = Memory(static_cast<size_t>(panels * panelBytes));
+  for (int64_t panel = 0; stored == QK_TABLE4 && panel < panels; ++panel)
+    for (int code = 0; code < 16; ++code)
+      packed.as<float>()[panel * panelBytes / 4 + code] =
+          static_cast<float>(numberOf(stored, code, 0) * tableFactor(panel));
 
   auto putScale = [&](int64_t n, int64_t g, int64_t which, double wanted) -> double {
     if (scaleSize == 0)
@@ -389,7 +399,8 @@ Matrix::Matrix(Random &random, int64_t N, int64_t K, int64_t element, int64_t gr
   auto putCode = [&](int64_t n, int64_t k) -> double {
     int64_t r = n % 16, i = k % stepColumns;
     uint8_t *at = packed.data() + n / 16 * panelBytes + codesAt + k / stepColumns * stepBytes;
-    return sparse ? putSparse(at, r, i) : putNumber(at, r, i, 0);
+    const double number = sparse ? putSparse(at, r, i) : putNumber(at, r, i, 0);
+    return stored == QK_TABLE4 ? number * tableFactor(n / 16) : number;
   };
   for (int64_t n = 0; n < N; ++n)
     for (int64_t g = 0; g < groups; ++g) {

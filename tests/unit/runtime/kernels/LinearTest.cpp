@@ -304,6 +304,8 @@ KERNEL_TEST(LinearF32, MatchesTheSumInDouble) {
                         {40, 330, QK_NF4, 64, QK_SCALE_F32, 0, 0, 0},
                         {40, 320, QK_FP4, 64, QK_SCALE_F32, 0, 0, 0},
                         {40, 320, QK_IQ4, 32, QK_SCALE_F16, 0, 0, 0},
+                        {60, 320, QK_TABLE4, 320, QK_SCALE_F32, 0, 0, 0},
+                        {33, 101, QK_TABLE4, 101, QK_SCALE_F32, 0, 0, 0},
                         {40, 100, QK_MX8, 32, QK_SCALE_E8M0, 0, 128, 0},
                         {40, 768, QK_U3, 16, QK_SCALE_SUPER, 0, 4, 0},
                         {40, 512, QK_U5, 32, QK_SCALE_SUPER, 1, 0, 0},

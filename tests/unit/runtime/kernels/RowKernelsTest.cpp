@@ -189,7 +189,7 @@ KERNEL_TEST(SelectRows, CopiesTheWantedRows) {
 KERNEL_TEST(Embed, DequantizesRowsOfEveryElement) {
   Random random(7);
   std::vector<int32_t> tokens = {0, 15, 16, 49, 33};
-  for (int64_t element = QK_F32; element <= QK_MIXED; ++element)
+  for (int64_t element = QK_F32; element <= QK_TABLE4; ++element)
     for (int64_t K : {64, 99}) {
       if (element == QK_MIXED)
         K = K / 32 * 32;

@@ -50,7 +50,7 @@ const std::vector<MethodRow> &methods() {
       {Method::SmoothQuantPlus, "smoothquantplus", {{"alpha", -1, 0.0, 1.0}}},
       {Method::Gptq,
        "gptq",
-       {{"damp", 0.01, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
+       {{"damp", 0.1, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
         {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true},
         {"each", 0, 0, 1, true}}},
       {Method::SparseGpt, "sparsegpt", {{"damp", 0.01, 1e-6, 1.0}, {"mse", 1, 0, 1, true}}},

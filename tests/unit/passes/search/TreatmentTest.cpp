@@ -110,11 +110,11 @@ TEST(Treatment, LeavesDefaultsOut) {
   EXPECT_EQ(canonical("int8a8@smoothquant{alpha=0.5}"), "int8a8@smoothquant");
   EXPECT_EQ(canonical("int8a8@smoothquant{ alpha = 0 }"), "int8a8@smoothquant{alpha=0}");
   EXPECT_EQ(canonical("int8a8@smoothquant{alpha=-0}"), "int8a8@smoothquant{alpha=0}");
-  EXPECT_EQ(canonical("w4@gptq{damp=0.01,actorder=1,mse=1}"), "int4_g128@gptq");
+  EXPECT_EQ(canonical("w4@gptq{damp=0.1,actorder=1,mse=1}"), "int4_g128@gptq");
   EXPECT_EQ(canonical("int8a8s{range=max}"), "int8a8s");
   EXPECT_EQ(canonical("int8a8s@smoothquant{search=1,range=percentile,percentile=99.9}"),
             "int8a8s@smoothquant{percentile=99.9,range=percentile,search=1}");
-  EXPECT_EQ(canonical("int4_g64a8@gptq{mse=0,damp=0.1}"), "int4_g64a8@gptq{damp=0.1,mse=0}");
+  EXPECT_EQ(canonical("int4_g64a8@gptq{mse=0,damp=0.01}"), "int4_g64a8@gptq{damp=0.01,mse=0}");
   EXPECT_EQ(parseTreatment("int8@smoothquant")->parameter("alpha"), 0.5);
 }
 

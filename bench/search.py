@@ -171,12 +171,12 @@ class Bench:
             timed = os.path.join(self.folder, "front-timed.json")
             predicted = []
             for last in (False, True):
-                self.search("16", timed, "--time")
+                self.search("16", timed, "--time", "--kv-cache", "f32")
                 predicted.append([decode_time(json.load(open(timed)), choice) for choice in choices])
                 for _ in range(0 if last else self.options.rounds):
                     for plan, times in zip(plans, measured):
                         bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
-                                                 "--repetitions", "1", "--json"])
+                                                 "--repetitions", "9", "--json"])
                         times.append(bench["ms_per_token"])
         finally:
             for plan in plans:
@@ -268,7 +268,7 @@ def main():
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--predict", type=int, default=0, metavar="N", help="random recipes to compare")
     parser.add_argument("--times", action="store_true", help="predict and measure decode times of the recipes too")
-    parser.add_argument("--rounds", type=int, default=9, help="in which each recipe is timed once")
+    parser.add_argument("--rounds", type=int, default=5, help="in which each recipe has its turn")
     parser.add_argument("--text", default=common.TEXT)
     parser.add_argument("--calib", default=common.CALIBRATION)
     parser.add_argument("--qplan", default=common.QPLAN)

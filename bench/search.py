@@ -161,6 +161,13 @@ class Bench:
             return
         front = json.load(open(self.front("16")))
         plans, choices, measured = [], [], []
+
+        def predicted():
+            timed = os.path.join(self.folder, "front-timed.json")
+            self.search("16", timed, "--time", "--kv-cache", "f32")
+            found = json.load(open(timed))
+            return [decode_time(found, choice) for choice in choices]
+
         try:
             for seed in range(self.options.predict):
                 recipe, choice = self.random_recipe(front, seed)
@@ -168,21 +175,18 @@ class Bench:
                 self.compile(recipe, plans[-1], "16")
                 choices.append(choice)
                 measured.append([])
-            timed = os.path.join(self.folder, "front-timed.json")
-            predicted = []
-            for last in (False, True):
-                self.search("16", timed, "--time", "--kv-cache", "f32")
-                predicted.append([decode_time(json.load(open(timed)), choice) for choice in choices])
-                for _ in range(0 if last else self.options.rounds):
-                    for plan, times in zip(plans, measured):
-                        bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
-                                                 "--repetitions", "9", "--json"])
-                        times.append(bench["ms_per_token"])
+            before = predicted()
+            for _ in range(self.options.rounds):
+                for plan, times in zip(plans, measured):
+                    bench = common.run_json([self.options.qplan, "bench", plan, "-p", "0", "-n", "128",
+                                             "--repetitions", "9", "--json"])
+                    times.append(bench["ms_per_token"])
+            after = predicted()
         finally:
             for plan in plans:
                 shutil.rmtree(plan, ignore_errors=True)
         self.keep("times", {"measured_ms": [common.median(times) for times in measured],
-                            "predicted_before_ms": predicted[0], "predicted_after_ms": predicted[1]})
+                            "predicted_before_ms": before, "predicted_after_ms": after})
 
     def run(self):
         self.wins()
@@ -274,6 +278,8 @@ def main():
     parser.add_argument("--qplan", default=common.QPLAN)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
+    if options.times and options.predict < 1:
+        parser.error("--times needs --predict N: whose times?")
     if options.report:
         report()
     elif options.model:

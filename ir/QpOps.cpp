@@ -6,6 +6,7 @@
 
 #include "ir/Formats.h"
 #include "ir/QpDialect.h"
+#include "ir/Rotation.h"
 #include "ir/packings/KvPages.h"
 
 #include <cmath>
@@ -83,8 +84,16 @@ LogicalResult RmsNormOp::verify() {
                          << width;
   int64_t gamma = widthOf(getGamma().getType());
   if (gamma != width && gamma != width / groups) // [rms_norm-c1]
-    return mismatch(*this, "gamma must have one entry for each column of a segment",
-                    width / groups, gamma);
+    return mismatch(*this, "gamma must have one entry for each column of a segment", width / groups,
+                    gamma);
+  return success();
+}
+
+LogicalResult RotateOp::verify() {
+  const int64_t block = getBlock();
+  if (!qplan::isRotationBlock(block) || widthOf(getInput().getType()) % block != 0)
+    return emitOpError("[rotate-c1] block of ") << block << " is no power of two that divides "
+                                                << widthOf(getInput().getType()) << " columns";
   return success();
 }
 
@@ -102,14 +111,14 @@ LogicalResult FusedLinearOp::verify() {
   size_t count = getWeights().size();
   if (getOutputs().size() != count || getSites().size() != count ||
       (!getBiases().empty() && getBiases().size() != count)) // [fused_linear-c1]
-    return emitOpError() << "needs as many results, sites and biases (or none) as weights (" << count
-                         << "), found " << getOutputs().size() << ", " << getSites().size()
+    return emitOpError() << "needs as many results, sites and biases (or none) as weights ("
+                         << count << "), found " << getOutputs().size() << ", " << getSites().size()
                          << " and " << getBiases().size();
   if (getResidual() && count != 1) // [fused_linear-c2]
     return emitOpError() << "a residual needs exactly one weight, found " << count;
-  if (getOutliers() && (!isa<PackedType>(getInput().getType()) ||
-                        widthOf(getOutliers().getType()) !=
-                            widthOf(getInput().getType()))) // [fused_linear-c3]
+  if (getOutliers() &&
+      (!isa<PackedType>(getInput().getType()) ||
+       widthOf(getOutliers().getType()) != widthOf(getInput().getType()))) // [fused_linear-c3]
     return emitOpError() << "outliers come with a packed input of the same width, found "
                          << getInput().getType() << " and " << getOutliers().getType();
   int64_t inputs = widthOf(getInput().getType());
@@ -202,8 +211,8 @@ LogicalResult ExpertLinearOp::verify() {
                             widthOf(getResult().getType()))))
       return failure();
   if (getSites().size() != 1 && getSites().size() != count) // [expert_linear-c2]
-    return emitOpError() << "needs one site, or one for each of the " << count
-                         << " weights, found " << getSites().size();
+    return emitOpError() << "needs one site, or one for each of the " << count << " weights, found "
+                         << getSites().size();
   if (getNumbers() && getNumbers()->size() != count)
     return mismatch(*this, "as many numbers as weights", count, getNumbers()->size());
   if (getOnto()) { // [expert_linear-c3]

@@ -304,6 +304,21 @@ def Qp_ScaleColumnsOp : Qp_Op<"scale_columns", [Pure, AllTypesMatch<["input", "r
   let assemblyFormat = "$input `,` $factors attr-dict `:` type($input) `,` type($factors)";
 }
 
+def Qp_RotateOp : Qp_Op<"rotate", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "each `block` columns times the Hadamard matrix of that size, over its root";
+  let description = [{
+    The matrix is Sylvester's: element (i, j) is 1 where i & j has an even number of ones,
+    else -1. It is symmetric, so a second rotation undoes the first. Spreads what single
+    columns hold over `block` of them, and keeps the length of a row. Made by `qp-rotate`.
+
+    [rotate-c1] block is a power of two, at least 2, that divides the columns.
+  }];
+  let arguments = (ins F32Tensor:$input, I64Attr:$block);
+  let results = (outs F32Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
+  let hasVerifier = 1;
+}
+
 def Qp_SelectRowsOp : Qp_Op<"select_rows", [Pure, AllTypesMatch<["input", "result"]>]> {
   let summary = "the rows whose logits the caller wants";
   let arguments = (ins F32Tensor:$input);

@@ -16,16 +16,6 @@ using namespace qplan;
 
 namespace {
 
-/// The same weight after one more transform. Blocks of the checkpoint do not survive
-/// scaling: the result is f32.
-Value transformed(Value operand, const std::string &transform) {
-  qp::WeightOp weight = weightUnder(operand);
-  OpBuilder builder(weight);
-  auto type = RankedTensorType::get(qp::shapeOf(operand.getType()), builder.getF32Type());
-  return qp::WeightOp::create(builder, weight.getLoc(), type,
-                              weight.getSource().str() + transform);
-}
-
 /// The linear that gives `value` to one user alone.
 bool ownLinear(Value value) { return value.hasOneUse() && value.getDefiningOp<qp::LinearOp>(); }
 
@@ -77,10 +67,10 @@ bool InputFold::takesFactors(Value input, bool free) {
   else if (auto gated = dyn_cast_or_null<qp::GatedOp>(op))
     place = ownLinear(gated.getUp()) ? Place::Up : Place::Op;
   else if (auto attention = dyn_cast_or_null<qp::AttentionOp>(op))
-    place = ownLinear(attention.getValue()) &&
-                    !(free && attention.getHeads() != attention.getKvHeads())
-                ? Place::Value
-                : Place::Op;
+    place =
+        ownLinear(attention.getValue()) && !(free && attention.getHeads() != attention.getKvHeads())
+            ? Place::Value
+            : Place::Op;
   return folds();
 }
 
@@ -110,12 +100,12 @@ llvm::Error InputFold::apply(llvm::ArrayRef<float> factors, BlobStore &blobs) {
   std::string multiply = "|scale_columns(" + *up + ")";
   for (const Site &site : sites) {
     for (unsigned i = 0; i < site.weightCount; ++i)
-      site.op->setOperand(site.firstWeight + i, transformed(site.weight(i), multiply));
+      site.op->setOperand(site.firstWeight + i, transformedWeight(site.weight(i), multiply));
     site.op->setAttr(factorsAttr, StringAttr::get(site.op->getContext(), *up));
   }
   if (folds()) {
     for (OpOperand *weight : others)
-      weight->set(transformed(weight->get(), multiply));
+      weight->set(transformedWeight(weight->get(), multiply));
     return divideProducer(inverse, blobs);
   }
   auto down = blobs.putFloats({int64_t(inverse.size())}, inverse);
@@ -148,9 +138,9 @@ llvm::Error InputFold::divideProducer(llvm::ArrayRef<float> inverse, BlobStore &
   if (!blob)
     return blob.takeError();
   std::string divide = "|scale_rows(" + *blob + ")";
-  linear.getWeightMutable().assign(transformed(linear.getWeight(), divide));
+  linear.getWeightMutable().assign(transformedWeight(linear.getWeight(), divide));
   if (linear.getBias())
-    linear.getBiasMutable().assign(transformed(linear.getBias(), divide));
+    linear.getBiasMutable().assign(transformedWeight(linear.getBias(), divide));
   return llvm::Error::success();
 }
 
@@ -162,7 +152,7 @@ llvm::Error InputFold::divideNorm(llvm::ArrayRef<float> inverse, BlobStore &blob
   auto divided = [&](auto norm) { // (gamma + offset) / factors
     double offset = norm.getGammaOffset().convertToDouble();
     std::string shift = offset == 0 ? "" : fmt::format("|add_constant({})", offset);
-    norm.getGammaMutable().assign(transformed(norm.getGamma(), shift + divide));
+    norm.getGammaMutable().assign(transformedWeight(norm.getGamma(), shift + divide));
     norm.setGammaOffset(llvm::APFloat(0.0));
   };
   Operation *op = sites[0].input().getDefiningOp();
@@ -173,7 +163,7 @@ llvm::Error InputFold::divideNorm(llvm::ArrayRef<float> inverse, BlobStore &blob
   auto norm = cast<qp::LayerNormOp>(op);
   divided(norm);
   if (norm.getBeta())
-    norm.getBetaMutable().assign(transformed(norm.getBeta(), divide));
+    norm.getBetaMutable().assign(transformedWeight(norm.getBeta(), divide));
   return llvm::Error::success();
 }
 

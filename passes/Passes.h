@@ -19,7 +19,7 @@ namespace qplan {
 
 /// What passes read beside the IR. Borrowed; must outlive the passes.
 struct PassInputs {
-  WeightStore *weights = nullptr;         ///< needed by qp-fold-smooth-quant
+  WeightStore *weights = nullptr;         ///< needed by qp-rotate, qp-fold-smooth-quant
   const Statistics *statistics = nullptr; ///< needed by smoothing and static activation scales
   const Recipe *recipe = nullptr;         ///< in place of the option `recipe`
 };
@@ -31,6 +31,7 @@ std::unique_ptr<mlir::Pass> createAssignTreatments(const PassInputs &inputs,
                                                    AssignTreatmentsOptions options);
 std::unique_ptr<mlir::Pass> createFoldSmoothQuant(const PassInputs &inputs);
 std::unique_ptr<mlir::Pass> createInsertQdq(const PassInputs &inputs);
+std::unique_ptr<mlir::Pass> createRotate(const PassInputs &inputs, RotateOptions options);
 
 #define GEN_PASS_REGISTRATION
 #include "passes/Passes.h.inc"

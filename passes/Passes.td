@@ -35,6 +35,35 @@ def TapLayers : Pass<"qp-tap-layers", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"taps", "taps", "Taps inserted">];
 }
 
+def Rotate : Pass<"qp-rotate", "::mlir::ModuleOp"> {
+  let summary = "Spread outliers over many columns: Hadamard rotations";
+  let description = [{
+    Rotations (QuaRot, Ashkboos et al., arXiv:2404.00456) change the basis of values, so that no
+    column is much larger than others. Blocks of columns are multiplied by a Hadamard matrix
+    (`qp.rotate`), which is its own inverse; readers multiply the columns of their weights by it.
+
+    * `residual`: the residual stream. Linears that write to it get rotated rows, those that
+      read it rotated columns. The gamma of an RMS norm between them goes into the columns.
+      What else enters or leaves the stream (the embedding, the last norm, norms behind
+      sublayers, mixtures of experts) gets a `qp.rotate`: embedding and lm_head stay as
+      they are, and tied. Blocks of at most 256 columns, since rows are rotated when weights are read.
+    * `values`: the value heads: rows of the value projection, columns of the output projection.
+    * `down`: what enters the last linear of an MLP, by a `qp.rotate`; its columns.
+
+    A block is the largest power of two that divides the columns.
+
+    Assumes: an imported module, whose layers are stored in f32, f16 or bf16.
+    Guarantees: the function computed in exact arithmetic is unchanged.
+  }];
+  let dependentDialects = ["::qplan::qp::QpDialect"];
+  let options = [
+    Option<"what", "what", "std::string", "\"all\"", "residual, values, down, joined with +; or all">,
+    Option<"checkpointPath", "checkpoint", "std::string", "\"\"", "Checkpoint that gammas are read from, where the driver opened none">,
+    Option<"blobFolder", "blobs", "std::string", "\"\"", "Folder for the gammas (memory, if empty)">];
+  let statistics = [Statistic<"rotated", "rotated", "Weights that were rotated">,
+                    Statistic<"explicitOps", "explicit", "Rotations that are an op">];
+}
+
 def AssignTreatments : Pass<"qp-assign-treatments", "::mlir::ModuleOp"> {
   let summary = "Give every site its treatment";
   let description = [{

@@ -6,6 +6,7 @@
 
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/ADT/TypeSwitch.h>
+#include <mlir/IR/Builders.h>
 
 using namespace mlir;
 using namespace qplan;
@@ -18,6 +19,13 @@ qp::WeightOp qplan::weightUnder(Value operand) {
   return operand.getDefiningOp<qp::WeightOp>();
 }
 
+Value qplan::transformedWeight(Value operand, const std::string &transform) {
+  qp::WeightOp weight = weightUnder(operand);
+  OpBuilder builder(weight);
+  auto type = RankedTensorType::get(qp::shapeOf(operand.getType()), builder.getF32Type());
+  return qp::WeightOp::create(builder, weight.getLoc(), type, weight.getSource().str() + transform);
+}
+
 std::string qplan::keyCacheName(qp::AttentionOp op) {
   return fmt::format("layers.{}.attn.k_cache", int64_t(op.getLayer()));
 }
@@ -26,9 +34,7 @@ std::string qplan::valueCacheName(qp::AttentionOp op) {
   return fmt::format("layers.{}.attn.v_cache", int64_t(op.getLayer()));
 }
 
-Value Site::input() const {
-  return isa<qp::EmbeddingOp>(op) ? Value() : op->getOperand(0);
-}
+Value Site::input() const { return isa<qp::EmbeddingOp>(op) ? Value() : op->getOperand(0); }
 
 bool Site::isLayer() const {
   llvm::StringRef text = name;

@@ -15,12 +15,12 @@
 namespace qplan {
 
 struct Site {
-  std::string name;                 ///< "layers.3.mlp.down", "lm_head", "embedding"
-  mlir::Operation *op = nullptr;    ///< LinearOp, ExpertLinearOp or EmbeddingOp
-  unsigned firstWeight = 0;         ///< operand number of the (first) weight
-  unsigned weightCount = 1;         ///< experts of a bank
-  int64_t rows = 0, columns = 0;    ///< of one weight
-  FormatId stored = FormatId::F32;  ///< format in the checkpoint
+  std::string name;                ///< "layers.3.mlp.down", "lm_head", "embedding"
+  mlir::Operation *op = nullptr;   ///< LinearOp, ExpertLinearOp or EmbeddingOp
+  unsigned firstWeight = 0;        ///< operand number of the (first) weight
+  unsigned weightCount = 1;        ///< experts of a bank
+  int64_t rows = 0, columns = 0;   ///< of one weight
+  FormatId stored = FormatId::F32; ///< format in the checkpoint
 
   mlir::Value weight(unsigned i = 0) const { return op->getOperand(firstWeight + i); }
   /// The rows that are multiplied; null for the embedding.
@@ -48,6 +48,10 @@ llvm::Expected<SiteScope> parseScope(llvm::StringRef text);
 
 /// The weight op under a weight operand: through a dequantize, if there is one.
 qp::WeightOp weightUnder(mlir::Value operand);
+
+/// The weight under `operand` after one more transform ("|transpose", ...), in f32: blocks of the
+/// checkpoint do not survive arithmetic.
+mlir::Value transformedWeight(mlir::Value operand, const std::string &transform);
 
 /// Names under which statistics keep what enters the cache: "layers.3.attn.k_cache" and
 /// "layers.3.attn.v_cache", [kv_heads * head_dim] columns each.

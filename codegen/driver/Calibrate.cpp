@@ -40,8 +40,8 @@ qplan::calibrationWindows(const Checkpoint &source, const std::string &path, int
   qplan_text_error error;
   qplan_tokenizer *tokenizer = nullptr;
   std::string name = source.path() + " (tokenizer)";
-  if (int32_t status = qplan_tokenizer_parse(json->data(), json->size(), name.c_str(), &tokenizer,
-                                             &error))
+  if (int32_t status =
+          qplan_tokenizer_parse(json->data(), json->size(), name.c_str(), &tokenizer, &error))
     return llvm::make_error<Failure>(ExitStatus(status), error.message);
   int32_t *ids = nullptr;
   size_t count = 0;
@@ -64,7 +64,9 @@ qplan::calibrationWindows(const Checkpoint &source, const std::string &path, int
 // The layout is that of `observe` in Kernels.inc.
 SiteStatistics qplan::readObserver(const uint8_t *memory, int64_t columns) {
   SiteStatistics out;
-  auto at = [&](auto &value, int64_t offset) { std::memcpy(&value, memory + offset, sizeof value); };
+  auto at = [&](auto &value, int64_t offset) {
+    std::memcpy(&value, memory + offset, sizeof value);
+  };
   int64_t sums = (columns * 4 + 7) / 8 * 8;
   int64_t rows = 0;
   at(rows, sums + columns * 16);
@@ -90,8 +92,7 @@ llvm::Error Compiler::lowerForCalibration(ModuleOp module) {
   });
 }
 
-llvm::Error Compiler::observeWindows(LiveModel &live,
-                                     llvm::ArrayRef<std::vector<int32_t>> windows,
+llvm::Error Compiler::observeWindows(LiveModel &live, llvm::ArrayRef<std::vector<int32_t>> windows,
                                      const PartialSums &partial) {
   llvm::MutableArrayRef<uint8_t> memory(live.statistics(), live.statisticsBytes());
   const uint64_t done = std::min<uint64_t>(partial.load(memory), windows.size());
@@ -108,8 +109,8 @@ llvm::Error Compiler::observeWindows(LiveModel &live,
   return llvm::Error::success();
 }
 
-llvm::Expected<std::vector<std::vector<int32_t>>>
-Compiler::calibrationText(int64_t samples, int64_t most) const {
+llvm::Expected<std::vector<std::vector<int32_t>>> Compiler::calibrationText(int64_t samples,
+                                                                            int64_t most) const {
   return calibrationWindows(*source, options.calibration, samples, std::min(options.length, most),
                             nullptr);
 }
@@ -117,24 +118,30 @@ Compiler::calibrationText(int64_t samples, int64_t most) const {
 llvm::Error Compiler::calibrate() {
   if (options.calibration.empty()) {
     if (options.statistics.empty() || !llvm::sys::fs::exists(options.statistics))
-      return usageError("these treatments or this cache need calibration: give --calib TEXT, or --statistics "
-                        "with a file that exists");
+      return usageError(
+          "these treatments or this cache need calibration: give --calib TEXT, or --statistics "
+          "with a file that exists");
     auto read = readStatistics(options.statistics);
     if (!read)
       return read.takeError();
     if (read->key.modelHash != source->contentHash())
       return inputError("--statistics {}: made for another model ({}), this one is {}",
                         options.statistics, read->key.modelHash, source->contentHash());
+    if (read->key.rotate != options.rotate)
+      return inputError(
+          "--statistics {}: made with --rotate '{}', this run has '{}'; give the same, or "
+          "other statistics",
+          options.statistics, read->key.rotate, options.rotate);
     statistics = std::move(*read);
     return llvm::Error::success();
   }
   std::string hash;
-  auto windows = calibrationWindows(*source, options.calibration, options.samples, options.length,
-                                    &hash);
+  auto windows =
+      calibrationWindows(*source, options.calibration, options.samples, options.length, &hash);
   if (!windows)
     return windows.takeError();
   StatisticsKey key{source->contentHash(), hash, uint64_t(windows->size()),
-                    uint64_t(options.length)};
+                    uint64_t(options.length), options.rotate};
   if (!options.statistics.empty() && llvm::sys::fs::exists(options.statistics)) {
     auto read = readStatistics(options.statistics);
     if (!read)

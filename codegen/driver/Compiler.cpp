@@ -16,6 +16,7 @@
 #include "ir/Failure.h"
 #include "ir/import/quantized/CacheScales.h"
 #include "ir/packings/KvPages.h"
+#include "passes/search/Rotations.h"
 #include "qplan/runtime.h"
 
 #include <llvm/Support/FileSystem.h>
@@ -43,6 +44,9 @@ llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions option
   auto target = parseTarget(options.target);
   if (!target)
     return target.takeError();
+  auto rotations = parseRotations(options.rotate);
+  if (!rotations)
+    return rotations.takeError();
   auto checkpoint = openCheckpoint(options.model);
   if (!checkpoint)
     return checkpoint.takeError();
@@ -55,6 +59,7 @@ llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions option
   for (const std::string &warning : compiler->source->warnings())
     compiler->progress.note("note: " + warning);
   CompileOptions &own = compiler->options;
+  own.rotate = rotations->text();
   if (!own.threads)
     own.threads = unsigned(qplan_cpu_count());
   compiler->blobs = own.dumpDirectory.empty()
@@ -62,8 +67,8 @@ llvm::Expected<std::unique_ptr<Compiler>> Compiler::create(CompileOptions option
                         : std::make_unique<BlobStore>(own.dumpDirectory + "/blobs");
   compiler->weights = std::make_unique<WeightStore>(*compiler->source, *compiler->blobs);
   compiler->momentStore = std::make_unique<MomentStore>();
-  compiler->registry.insert<qp::QpDialect, plan::PlanDialect, func::FuncDialect,
-                            LLVM::LLVMDialect>();
+  compiler->registry
+      .insert<qp::QpDialect, plan::PlanDialect, func::FuncDialect, LLVM::LLVMDialect>();
   compiler->context =
       std::make_unique<MLIRContext>(compiler->registry, MLIRContext::Threading::DISABLED);
   compiler->context->loadAllAvailableDialects();
@@ -80,10 +85,20 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compiler::import(llvm::StringRef kvFormat)
     importing.note = progress.note;
   auto module = importModel(*context, *source, importing);
   if (module && options.singleExperts &&
-      !(**module)->walk([](qp::ExpertLinearOp) { return WalkResult::interrupt(); }).wasInterrupted()) {
+      !(**module)
+           ->walk([](qp::ExpertLinearOp) { return WalkResult::interrupt(); })
+           .wasInterrupted()) {
     progress.note("note: this model has no experts to treat singly");
     options.singleExperts = false;
   }
+  if (!module || options.rotate.empty())
+    return module;
+  std::string errors;
+  auto rotated = runQuietly(**module, errors, [&](OpPassManager &manager) {
+    manager.addPass(createRotate({weights.get()}, {.what = options.rotate}));
+  });
+  if (failed(rotated))
+    return usageError("{}", errors);
   return module;
 }
 
@@ -93,8 +108,8 @@ llvm::Error Compiler::dump(ModuleOp module, llvm::StringRef stage) {
   if (auto code = llvm::sys::fs::create_directories(options.dumpDirectory))
     return machineError("--dump-ir {}: cannot make the folder: {}", options.dumpDirectory,
                         code.message());
-  std::string path = fmt::format("{}/{:02}-{}.mlir", options.dumpDirectory, ++stageNumber,
-                                 stage.str());
+  std::string path =
+      fmt::format("{}/{:02}-{}.mlir", options.dumpDirectory, ++stageNumber, stage.str());
   std::error_code code;
   llvm::raw_fd_ostream out(path, code);
   if (code)
@@ -108,9 +123,8 @@ llvm::Error Compiler::dump(ModuleOp module, llvm::StringRef stage) {
   return llvm::Error::success();
 }
 
-llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
-                                llvm::function_ref<void(OpPassManager &)> build) {
-  std::string errors;
+LogicalResult Compiler::runQuietly(ModuleOp module, std::string &errors,
+                                   llvm::function_ref<void(OpPassManager &)> build) {
   ScopedDiagnosticHandler handler(context.get(), [&](Diagnostic &diagnostic) {
     std::string text = diagnostic.str();
     if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
@@ -121,7 +135,13 @@ llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
   });
   PassManager manager(context.get());
   build(manager);
-  if (failed(manager.run(module))) {
+  return manager.run(module);
+}
+
+llvm::Error Compiler::runPasses(ModuleOp module, llvm::StringRef stage,
+                                llvm::function_ref<void(OpPassManager &)> build) {
+  std::string errors;
+  if (failed(runQuietly(module, errors, build))) {
     // What a recipe asks for is in a file; what options ask for is wrong usage.
     bool fileAtFault = stage == "assign" && !options.recipe.empty();
     return fileAtFault ? inputError("{}: {}", stage.str(), errors)
@@ -197,7 +217,8 @@ bool Compiler::needsStatistics() const {
 }
 
 llvm::Error Compiler::transform(ModuleOp module) {
-  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr, recipe ? &*recipe : nullptr};
+  PassInputs inputs{weights.get(), statistics ? &*statistics : nullptr,
+                    recipe ? &*recipe : nullptr};
   AssignTreatmentsOptions assigning;
   assigning.quant = options.quant;
   assigning.sites = options.sites;
@@ -246,6 +267,13 @@ llvm::Error Compiler::prepare() {
       return error;
     recipe = std::move(*read);
     options.singleExperts |= recipe->header.singleExperts;
+    if (!options.rotate.empty() && options.rotate != recipe->header.rotate)
+      return usageError(
+          "--rotate {}: {} is for {}; leave --rotate out, and what the recipe says is "
+          "done",
+          options.rotate, options.recipe,
+          recipe->header.rotate.empty() ? "a model as it is" : "rotate: " + recipe->header.rotate);
+    options.rotate = recipe->header.rotate;
   }
   if (auto error = chooseKvFormat())
     return error;

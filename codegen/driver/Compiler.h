@@ -36,6 +36,7 @@ struct CompileOptions {
   std::string activations = "any";  ///< "16", "8", "any": what the choice may do
   std::string groups;               ///< "qkv,gate_up": sites tied together
   bool singleExperts = false;       ///< every expert of a mixture is a site, not every bank
+  std::string rotate;               ///< what is rotated: Rotations::text(), or "all"
   std::string exportKind;           ///< --for-export: choose only what this engine can hold
   std::optional<unsigned> exchange; ///< rounds that improve the choice; absent: it is not measured
   std::string score = "trace";      ///< or "kl": every candidate is measured at every group
@@ -168,6 +169,9 @@ private:
   llvm::Error lowerForCalibration(mlir::ModuleOp module);
   llvm::Error lower(mlir::ModuleOp module);
   llvm::Error writePackage(mlir::ModuleOp module);
+  /// Runs passes; `errors` gets what they say.
+  mlir::LogicalResult runQuietly(mlir::ModuleOp module, std::string &errors,
+                                 llvm::function_ref<void(mlir::OpPassManager &)> build);
   llvm::Error runPasses(mlir::ModuleOp module, llvm::StringRef stage,
                         llvm::function_ref<void(mlir::OpPassManager &)> build);
   llvm::Error dump(mlir::ModuleOp module, llvm::StringRef stage);

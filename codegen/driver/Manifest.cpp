@@ -81,16 +81,17 @@ llvm::Expected<SiteSummary> qplan::summarizeSites(plan::ProgramOp program,
         return llvm::joinErrors(std::move(error), modelopt.takeError());
       }
       auto treatment = treatments.find(site);
-      nlohmann::ordered_json shape = experts > 1 && rows.empty() // else each has a site
-          ? nlohmann::ordered_json{experts, siteRows / experts, int64_t(weight.getCols())}
-          : nlohmann::ordered_json{siteRows, int64_t(weight.getCols())};
-      summary.sites.push_back({{"name", site},
-                               {"treatment", treatment == treatments.end()
-                                                 ? std::string(formatName(*format))
-                                                 : treatment->second},
-                               {"shape", shape},
-                               {"bits", *bits},
-                               {"bytes", *bytes}});
+      nlohmann::ordered_json shape =
+          experts > 1 && rows.empty() // else each has a site
+              ? nlohmann::ordered_json{experts, siteRows / experts, int64_t(weight.getCols())}
+              : nlohmann::ordered_json{siteRows, int64_t(weight.getCols())};
+      summary.sites.push_back(
+          {{"name", site},
+           {"treatment",
+            treatment == treatments.end() ? std::string(formatName(*format)) : treatment->second},
+           {"shape", shape},
+           {"bits", *bits},
+           {"bytes", *bytes}});
       // A tensor used twice counts once: later names of one weight cover the same rows.
       bool layer = llvm::StringRef(site).starts_with("layers.");
       bool stacked = i < rows.size();
@@ -106,9 +107,10 @@ llvm::Expected<SiteSummary> qplan::summarizeSites(plan::ProgramOp program,
   return summary;
 }
 
-llvm::Expected<nlohmann::ordered_json>
-qplan::manifestOf(ModuleOp module, plan::ProgramOp program, const EmittedModel &emitted,
-                  const Checkpoint &source, const CompileOptions &options) {
+llvm::Expected<nlohmann::ordered_json> qplan::manifestOf(ModuleOp module, plan::ProgramOp program,
+                                                         const EmittedModel &emitted,
+                                                         const Checkpoint &source,
+                                                         const CompileOptions &options) {
   auto model = module->getAttrOfType<DictionaryAttr>("qp.model");
   auto number = [&](llvm::StringRef key) { return model.getAs<IntegerAttr>(key).getInt(); };
   llvm::StringMap<std::string> treatments;
@@ -165,6 +167,7 @@ llvm::Expected<Recipe> qplan::recipeOf(ModuleOp module, const Checkpoint &source
     header = chosen->header;
   header.modelHash = source.contentHash();
   header.singleExperts = options.singleExperts;
+  header.rotate = options.rotate;
   auto scope = parseScope(options.sites);
   if (!scope)
     return scope.takeError();
@@ -180,8 +183,9 @@ llvm::Expected<Recipe> qplan::recipeOf(ModuleOp module, const Checkpoint &source
   for (Attribute attr : order) {
     llvm::StringRef name = cast<StringAttr>(attr).getValue();
     bool layer = name.starts_with("layers.") && !name.ends_with(".router");
-    bool inScope = name == "lm_head" ? scope->head : name == "embedding" ? scope->embedding
-                                                                          : scope->layers && layer;
+    bool inScope = name == "lm_head"     ? scope->head
+                   : name == "embedding" ? scope->embedding
+                                         : scope->layers && layer;
     if (!inScope)
       continue;
     auto treatment = parseTreatment(list.getAs<StringAttr>(name).getValue());
@@ -287,15 +291,14 @@ std::string qplan::tokenizerConfigOf(const Checkpoint &checkpoint) {
     std::string chat = text("tokenizer.chat_template");
     if (!chat.empty())
       out["chat_template"] = chat;
-    auto tokens = gguf->contains("tokenizer.ggml.tokens")
-                      ? gguf->strings("tokenizer.ggml.tokens")
-                      : llvm::ArrayRef<llvm::StringRef>();
+    auto tokens = gguf->contains("tokenizer.ggml.tokens") ? gguf->strings("tokenizer.ggml.tokens")
+                                                          : llvm::ArrayRef<llvm::StringRef>();
     if (!tokens) {
       llvm::consumeError(tokens.takeError());
       return {};
     }
-    for (auto [key, name] : {std::pair<const char *, const char *>{"bos", "bos_token"},
-                             {"eos", "eos_token"}}) {
+    for (auto [key, name] :
+         {std::pair<const char *, const char *>{"bos", "bos_token"}, {"eos", "eos_token"}}) {
       auto id = gguf->signedValue(std::string("tokenizer.ggml.") + key + "_token_id", -1);
       if (!id)
         llvm::consumeError(id.takeError());

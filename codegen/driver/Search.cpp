@@ -148,6 +148,7 @@ llvm::Error Compiler::choose() {
   front->scopes = listOf(options.sites, '+');
   front->ties = listOf(options.groups, ',');
   front->singleExperts = options.singleExperts;
+  front->rotate = options.rotate;
   for (const Treatment &candidate : *candidates)
     front->candidates.push_back(printTreatment(candidate));
   for (const ScoredGroup &group : table->groups)

@@ -57,7 +57,8 @@ LogicalResult PlanLowering::lowerNorm(qp::RmsNormOp op) {
     if (failed(wholeRows(op.getInput())))
       return failure();
     auto user = cast<qp::FusedLinearOp>(*op->user_begin());
-    FormatId weights = llvm::cantFail(parseFormat(qp::formatNameOf(user.getWeights()[0].getType())));
+    FormatId weights =
+        llvm::cantFail(parseFormat(qp::formatNameOf(user.getWeights()[0].getType())));
     int64_t group = formatInfo(weights).groupColumns;
     PackedPlace out = packedBuffers(op.getResult().getType(), group ? group : width, in.rows);
     writer->launch("rms_norm_q8", {in.buffer, out.codes, out.scales, out.sums}, {*gamma},
@@ -108,8 +109,8 @@ LogicalResult PlanLowering::lowerNorm(qp::LayerNormOp op) {
 //===----------------------------------------------------------------------===//
 
 LogicalResult PlanLowering::lowerLinear(qp::LinearOp op) {
-  LinearParts parts{op, op.getInput(), {op.getWeight()}, {}, {op.getResult()},
-                    Value(), Value(), {op.getSite().str()}, 1.0};
+  LinearParts parts{op,      op.getInput(), {op.getWeight()},     {}, {op.getResult()},
+                    Value(), Value(),       {op.getSite().str()}, 1.0};
   if (op.getBias())
     parts.biases.push_back(op.getBias());
   return launchLinear(parts);
@@ -140,8 +141,15 @@ LogicalResult PlanLowering::lowerLinear(qp::FusedLinearOp op) {
   if (neighbours)
     return launchLinear(parts);
   for (size_t i = 0; i < parts.outputs.size(); ++i) {
-    LinearParts one{op, parts.input, {parts.weights[i]}, {}, {parts.outputs[i]},
-                    parts.residual, parts.outliers, {parts.sites[i]}, parts.scale};
+    LinearParts one{op,
+                    parts.input,
+                    {parts.weights[i]},
+                    {},
+                    {parts.outputs[i]},
+                    parts.residual,
+                    parts.outliers,
+                    {parts.sites[i]},
+                    parts.scale};
     if (!parts.biases.empty())
       one.biases.push_back(parts.biases[i]);
     if (failed(launchLinear(one)))
@@ -216,9 +224,8 @@ LogicalResult PlanLowering::launchLinear(const LinearParts &parts) {
   llvm::append_values(params, writer->whole("ldo", out.stride),
                       writer->whole("outColumn", out.column),
                       writer->whole("hasBias", !bias.empty()),
-                      writer->whole("hasResidual", residual),
-                      writer->real("alpha", parts.scale), writer->whole("rows", rows),
-                      writer->whole("toLogits", logits));
+                      writer->whole("hasResidual", residual), writer->real("alpha", parts.scale),
+                      writer->whole("rows", rows), writer->whole("toLogits", logits));
   std::string residualBuffer = residual ? other.buffer : out.buffer;
   SmallVector<std::string> weights = {matrix.symbol, bias.empty() ? matrix.symbol : bias};
   SmallVector<Attribute> sites;
@@ -312,13 +319,12 @@ LogicalResult PlanLowering::splitOutliers(Value input, double threshold, int64_t
 
 LogicalResult PlanLowering::lowerRope(qp::RopeOp op) {
   int64_t half = int64_t(op.getInverseFrequency().size());
-  Attribute key = ArrayAttr::get(op.getContext(), {op.getInverseFrequencyAttr(),
-                                                   op.getAttentionFactorAttr()});
+  Attribute key =
+      ArrayAttr::get(op.getContext(), {op.getInverseFrequencyAttr(), op.getAttentionFactorAttr()});
   std::string &table = ropeTables[key];
   if (table.empty()) {
     table = writer->buffer(2 * half * 4);
-    writer->launch("rope_table", {table},
-                   {writer->constant(op.getInverseFrequency(), op.getLoc())},
+    writer->launch("rope_table", {table}, {writer->constant(op.getInverseFrequency(), op.getLoc())},
                    {writer->whole("half", half),
                     writer->real("scale", op.getAttentionFactor().convertToDouble())},
                    {}, {0}, op.getLoc());
@@ -375,8 +381,8 @@ LogicalResult PlanLowering::lowerAttention(qp::AttentionOp op) {
   // Stretches long enough to be worth an item, and few enough that their states are small.
   constexpr int64_t shortestStretch = 128, mostStretches = 32, splitRows = 8;
   int64_t context = model.getAs<IntegerAttr>("context").getInt();
-  int64_t stretch = std::max<int64_t>(
-      shortestStretch, llvm::alignTo(llvm::divideCeil(context, mostStretches), 64));
+  int64_t stretch = std::max<int64_t>(shortestStretch,
+                                      llvm::alignTo(llvm::divideCeil(context, mostStretches), 64));
   int64_t splits = llvm::divideCeil(context, stretch);
   int64_t stateBytes = (llvm::alignTo(op.getHeadDim(), 16) + 16) * 4;
   llvm::append_values(attend, writer->whole("splitKeys", stretch), writer->whole("splits", splits),
@@ -416,7 +422,8 @@ LogicalResult PlanLowering::lowerGated(qp::GatedOp op) {
   Param function = writer->whole("activation", int64_t(op.getFunction()));
   if (isa<qp::PackedType>(op.getResult().getType())) {
     auto user = cast<qp::FusedLinearOp>(*op->user_begin());
-    FormatId weights = llvm::cantFail(parseFormat(qp::formatNameOf(user.getWeights()[0].getType())));
+    FormatId weights =
+        llvm::cantFail(parseFormat(qp::formatNameOf(user.getWeights()[0].getType())));
     int64_t group = formatInfo(weights).groupColumns;
     PackedPlace out = packedBuffers(op.getResult().getType(), group ? group : width, gate.rows);
     writer->launch("glu_q8", {gate.buffer, out.codes, out.scales, out.sums}, {},
@@ -463,13 +470,26 @@ LogicalResult PlanLowering::lowerScaleColumns(qp::ScaleColumnsOp op) {
   return success();
 }
 
+LogicalResult PlanLowering::lowerRotate(qp::RotateOp op) {
+  auto in = wholeRows(op.getInput());
+  if (failed(in))
+    return failure();
+  Place out = diesAt(op.getInput(), op) ? *in : placeFor(op.getResult(), in->rows);
+  writer->launch("rotate", {in->buffer, out.buffer}, {},
+                 {writer->whole("K", in->stride), writer->whole("block", int64_t(op.getBlock())),
+                  writer->whole("rows", in->rows)},
+                 {0}, {1}, op.getLoc());
+  places[op.getResult()] = out;
+  return success();
+}
+
 LogicalResult PlanLowering::lowerSelect(qp::SelectRowsOp op) {
   auto in = wholeRows(op.getInput());
   if (failed(in))
     return failure();
   Place out = placeFor(op.getResult(), 1);
-  writer->launch("select_rows", {in->buffer, out.buffer}, {}, {writer->whole("K", in->stride)},
-                 {0}, {1}, op.getLoc());
+  writer->launch("select_rows", {in->buffer, out.buffer}, {}, {writer->whole("K", in->stride)}, {0},
+                 {1}, op.getLoc());
   places[op.getResult()] = out;
   return success();
 }
@@ -491,10 +511,9 @@ LogicalResult PlanLowering::lowerFakeQuant(qp::DequantizeOp op) {
   Place out = placeFor(op.getResult(), in->rows);
   writer->launch("fake_quant", {in->buffer, out.buffer}, {},
                  {writer->whole("K", in->stride), writer->whole("element", rounding.element),
-                  writer->whole("actGroup", rounding.group),
-                  writer->whole("scale", rounding.scale),
-                  writer->whole("roundMode", rounding.mode),
-                  writer->real("staticScale", scale), writer->whole("rows", in->rows)},
+                  writer->whole("actGroup", rounding.group), writer->whole("scale", rounding.scale),
+                  writer->whole("roundMode", rounding.mode), writer->real("staticScale", scale),
+                  writer->whole("rows", in->rows)},
                  {0}, {1}, op.getLoc());
   places[op.getResult()] = out;
   return success();
@@ -508,8 +527,8 @@ LogicalResult PlanLowering::lowerObserve(qp::ObserveOp op) {
   // Kernels.inc.
   bool gram = op.getGram(), histogram = op.getHistogram();
   int64_t kind = op.getKeepRows() ? 3 : histogram ? 2 : gram;
-  int64_t bytes = gram ? columns * (columns + 1) / 2 * 8 + 8
-                       : (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
+  int64_t bytes =
+      gram ? columns * (columns + 1) / 2 * 8 + 8 : (columns * 4 + 7) / 8 * 8 + columns * 16 + 8;
   if (histogram)
     bytes = 8 + 2048 * 8;
   if (op.getKeepRows())

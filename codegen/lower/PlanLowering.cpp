@@ -70,12 +70,11 @@ LogicalResult PlanLowering::lower(Operation *op) {
       .Case<qp::AttentionOp>([&](auto o) { return lowerAttention(o); })
       .Case<qp::AddOp>([&](auto o) { return lowerAdd(o); })
       .Case<qp::GatedOp>([&](auto o) { return lowerGated(o); })
-      .Case<qp::PointwiseOp>(
-          [&](auto o) { return lowerUnary(o, int64_t(o.getFunction()), 0.0); })
-      .Case<qp::SoftcapOp>(
-          [&](auto o) { return lowerUnary(o, 4, o.getCap().convertToDouble()); })
+      .Case<qp::PointwiseOp>([&](auto o) { return lowerUnary(o, int64_t(o.getFunction()), 0.0); })
+      .Case<qp::SoftcapOp>([&](auto o) { return lowerUnary(o, 4, o.getCap().convertToDouble()); })
       .Case<qp::ScaleOp>([&](auto o) { return lowerUnary(o, 5, o.getValue().convertToDouble()); })
       .Case<qp::ScaleColumnsOp>([&](auto o) { return lowerScaleColumns(o); })
+      .Case<qp::RotateOp>([&](auto o) { return lowerRotate(o); })
       .Case<qp::SelectRowsOp>([&](auto o) { return lowerSelect(o); })
       .Case<qp::RouteOp>([&](auto o) { return lowerRoute(o); })
       .Case<qp::CombineOp>([&](auto o) { return lowerCombine(o); })
@@ -94,14 +93,12 @@ LogicalResult PlanLowering::lower(Operation *op) {
 Value PlanLowering::rootOf(Value value) {
   // Observers read where a value lies, wherever that is.
   auto isReadOnce = [](Value v) {
-    return llvm::count_if(v.getUsers(), [](Operation *user) {
-             return !isa<qp::ObserveOp>(user);
-           }) == 1;
+    return llvm::count_if(v.getUsers(),
+                          [](Operation *user) { return !isa<qp::ObserveOp>(user); }) == 1;
   };
   while (isReadOnce(value)) {
     Operation *op = value.getDefiningOp();
-    if (isa_and_nonnull<qp::RopeOp, qp::RmsNormOp>(op) &&
-        !isa<qp::PackedType>(value.getType()))
+    if (isa_and_nonnull<qp::RopeOp, qp::RmsNormOp>(op) && !isa<qp::PackedType>(value.getType()))
       value = op->getOperand(0);
     else
       return isa_and_nonnull<qp::LinearOp, qp::FusedLinearOp, qp::ExpertLinearOp>(op) ? value
@@ -240,8 +237,8 @@ FailureOr<PackedPlace> PlanLowering::packedRows(Value value, int64_t weightGroup
     writer->launch("quantize_outliers",
                    {input.buffer, *mask, place.codes, place.scales, place.sums}, {},
                    {writer->whole("K", columns), writer->whole("ld", input.stride),
-                    writer->whole("sumGroup", place.sumGroup),
-                    writer->real("threshold", threshold), writer->whole("rows", place.rows)},
+                    writer->whole("sumGroup", place.sumGroup), writer->real("threshold", threshold),
+                    writer->whole("rows", place.rows)},
                    {0, 1}, {2, 3, 4}, value.getLoc());
     packed[{value, sumGroup}] = place;
     return place;
@@ -338,8 +335,8 @@ FailureOr<std::string> PlanLowering::vectorOf(ArrayRef<Value> values) {
 }
 
 SmallVector<Param> PlanLowering::matrixParams(const StoredMatrix &matrix) {
-  return {writer->whole("N", matrix.rows),        writer->whole("K", matrix.columns),
+  return {writer->whole("N", matrix.rows),          writer->whole("K", matrix.columns),
           writer->whole("element", matrix.element), writer->whole("group", matrix.group),
-          writer->whole("scale", matrix.scale),   writer->whole("hasMin", matrix.hasMin),
+          writer->whole("scale", matrix.scale),     writer->whole("hasMin", matrix.hasMin),
           writer->whole("offset", matrix.offset)};
 }

@@ -26,8 +26,8 @@ struct PlanSizes {
 struct Place {
   std::string buffer;
   int64_t column = 0, stride = 0;
-  int64_t rows = 0;      ///< kernel parameter `rows`: 0 tokens, 1 logit rows, n slots
-  bool logits = false;   ///< the caller's logits instead of a buffer
+  int64_t rows = 0;    ///< kernel parameter `rows`: 0 tokens, 1 logit rows, n slots
+  bool logits = false; ///< the caller's logits instead of a buffer
 };
 
 /// int8 rows: codes, scales and sums.
@@ -95,6 +95,7 @@ private:
   mlir::LogicalResult lowerGated(qp::GatedOp op);
   mlir::LogicalResult lowerUnary(mlir::Operation *op, int64_t kind, double value);
   mlir::LogicalResult lowerScaleColumns(qp::ScaleColumnsOp op);
+  mlir::LogicalResult lowerRotate(qp::RotateOp op);
   mlir::LogicalResult lowerSelect(qp::SelectRowsOp op);
   mlir::LogicalResult lowerRoute(qp::RouteOp op);
   mlir::LogicalResult lowerCombine(qp::CombineOp op);

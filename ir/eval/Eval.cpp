@@ -57,8 +57,8 @@ llvm::Error Evaluator::dispatch(Operation *op) {
       .Case<qp::WeightOp, qp::QuantizeOp, qp::DequantizeOp, qp::OutliersOp, qp::ObserveOp,
             qp::EmbeddingOp, qp::PositionEmbeddingOp, qp::RmsNormOp, qp::LayerNormOp, qp::LinearOp,
             qp::FusedLinearOp, qp::RopeOp, qp::AttentionOp, qp::AddOp, qp::PointwiseOp, qp::GatedOp,
-            qp::ScaleOp, qp::SoftcapOp, qp::ScaleColumnsOp, qp::SelectRowsOp, qp::RouteOp,
-            qp::ExpertLinearOp, qp::CombineOp>([&](auto o) { return eval(o); })
+            qp::ScaleOp, qp::SoftcapOp, qp::ScaleColumnsOp, qp::RotateOp, qp::SelectRowsOp,
+            qp::RouteOp, qp::ExpertLinearOp, qp::CombineOp>([&](auto o) { return eval(o); })
       .Default([](Operation *o) { return evalError(o, "has no meaning in the qp dialect"); });
 }
 

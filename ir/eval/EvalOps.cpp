@@ -8,6 +8,7 @@
 #include "ir/eval/Evaluator.h"
 #include "ir/packings/KvPages.h"
 
+#include <bit>
 #include <cmath>
 #include <map>
 #include <numbers>
@@ -196,9 +197,9 @@ llvm::Error Evaluator::eval(qp::FusedLinearOp op) {
       if (auto error = expect(op, "columns of the residual",
                               qp::widthOf(op.getOutputs()[i].getType()), residual->columns))
         return error;
-    if (auto error = define(op, op.getOutputs()[i],
-                            affine(input, in(op.getWeights()[i]), bias, residual,
-                                   op.getScale().convertToDouble())))
+    if (auto error = define(
+            op, op.getOutputs()[i],
+            affine(input, in(op.getWeights()[i]), bias, residual, op.getScale().convertToDouble())))
       return error;
   }
   return llvm::Error::success();
@@ -354,6 +355,19 @@ llvm::Error Evaluator::eval(qp::ScaleColumnsOp op) {
     return error;
   return define(op, op.getResult(), build(x.rows, x.columns, [&](auto r, auto c) {
                   return double(x.row(r)[c]) * factors.values[c];
+                }));
+}
+
+/// x [T, K]: y[r, c] = sum of +-x[r, j] over the j of c's block, over the block's root.
+llvm::Error Evaluator::eval(qp::RotateOp op) {
+  const Rows &x = in(op.getInput());
+  const int64_t block = op.getBlock();
+  return define(op, op.getResult(), build(x.rows, x.columns, [&](auto r, auto c) {
+                  const float *values = x.row(r) + c / block * block;
+                  double sum = 0;
+                  for (int64_t j = 0; j < block; ++j)
+                    sum += std::popcount(uint64_t(c % block & j)) % 2 ? -values[j] : values[j];
+                  return sum / std::sqrt(double(block));
                 }));
 }
 

@@ -54,6 +54,7 @@ private:
   llvm::Error eval(qp::ScaleOp op);
   llvm::Error eval(qp::SoftcapOp op);
   llvm::Error eval(qp::ScaleColumnsOp op);
+  llvm::Error eval(qp::RotateOp op);
   llvm::Error eval(qp::SelectRowsOp op);
   llvm::Error eval(qp::RouteOp op);
   llvm::Error eval(qp::ExpertLinearOp op);

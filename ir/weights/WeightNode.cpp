@@ -1,6 +1,7 @@
 //===- WeightNode.cpp - steps of a resolved weight ------------------------===//
 
 #include "ir/weights/WeightNode.h"
+#include "ir/Rotation.h"
 #include "ir/codecs/Codec.h"
 
 #include <algorithm>
@@ -279,6 +280,58 @@ private:
 };
 
 //===----------------------------------------------------------------------===//
+// Rotations
+//===----------------------------------------------------------------------===//
+
+class RotateColumns : public Unary {
+public:
+  RotateColumns(Ptr input, int64_t block) : Unary(input, input->shape()), block(block) {}
+  void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                int64_t stride) const override;
+
+private:
+  int64_t block;
+};
+
+void RotateColumns::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                             int64_t stride) const {
+  const int64_t begin = c0 / block * block, end = (c0 + nc + block - 1) / block * block;
+  std::vector<float> row(size_t(end - begin));
+  for (int64_t r = 0; r < nr; ++r) {
+    input->readTile(r0 + r, 1, begin, end - begin, row.data(), end - begin);
+    rotateRow(row.data(), end - begin, block);
+    std::copy_n(row.data() + (c0 - begin), nc, out + r * stride);
+  }
+}
+
+/// Every tile reads all rows of its blocks: as much as is wanted for tiles of whole blocks.
+class RotateRows : public Unary {
+public:
+  RotateRows(Ptr input, int64_t block) : Unary(input, input->shape()), block(block) {}
+  void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                int64_t stride) const override;
+
+private:
+  int64_t block;
+};
+
+void RotateRows::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                          int64_t stride) const {
+  const int64_t width = std::max<int64_t>(16, (int64_t(1) << 16) / block);
+  std::vector<float> rows(size_t(block * std::min(width, nc)));
+  for (int64_t first = r0 / block * block; first < r0 + nr; first += block) {
+    const int64_t begin = std::max(first, r0), end = std::min(first + block, r0 + nr);
+    for (int64_t c = 0; c < nc; c += width) {
+      const int64_t count = std::min(width, nc - c);
+      input->readTile(first, block, c0 + c, count, rows.data(), count);
+      rotateColumn(rows.data(), block, count);
+      for (int64_t r = begin; r < end; ++r)
+        std::copy_n(rows.data() + (r - first) * count, count, out + (r - r0) * stride + c);
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
 // Concatenation
 //===----------------------------------------------------------------------===//
 
@@ -371,6 +424,12 @@ WeightNode::Ptr makeMultiplyConstant(WeightNode::Ptr input, float factor) {
 }
 WeightNode::Ptr makeScale(WeightNode::Ptr input, std::vector<float> factors, bool isByRow) {
   return std::make_shared<Scale>(std::move(input), std::move(factors), isByRow);
+}
+WeightNode::Ptr makeRotateColumns(WeightNode::Ptr input, int64_t block) {
+  return std::make_shared<RotateColumns>(std::move(input), block);
+}
+WeightNode::Ptr makeRotateRows(WeightNode::Ptr input, int64_t block) {
+  return std::make_shared<RotateRows>(std::move(input), block);
 }
 WeightNode::Ptr makeReshape(WeightNode::Ptr input, std::vector<int64_t> shape) {
   return std::make_shared<Reshape>(std::move(input), std::move(shape));

@@ -73,6 +73,9 @@ WeightNode::Ptr makeAddConstant(WeightNode::Ptr input, float summand);
 WeightNode::Ptr makeMultiplyConstant(WeightNode::Ptr input, float factor);
 /// Each row (or each column) times its entry of `factors`.
 WeightNode::Ptr makeScale(WeightNode::Ptr input, std::vector<float> factors, bool isByRow);
+/// Each `block` columns of a row (each `block` rows) times a Hadamard matrix: see ir/Rotation.h.
+WeightNode::Ptr makeRotateColumns(WeightNode::Ptr input, int64_t block);
+WeightNode::Ptr makeRotateRows(WeightNode::Ptr input, int64_t block);
 /// The same elements in the same order under another shape.
 WeightNode::Ptr makeReshape(WeightNode::Ptr input, std::vector<int64_t> shape);
 /// Rows of several nodes (of vectors: elements), one after another; at least one part.

@@ -28,6 +28,8 @@ constexpr Spelling spellings[] = {{Kind::SliceRows, "slice_rows", Spelling::TwoI
                                   {Kind::MultiplyConstant, "multiply_constant", Spelling::Constant},
                                   {Kind::ScaleColumns, "scale_columns", Spelling::Blob},
                                   {Kind::ScaleRows, "scale_rows", Spelling::Blob},
+                                  {Kind::RotateColumns, "rotate_columns", Spelling::OneInteger},
+                                  {Kind::RotateRows, "rotate_rows", Spelling::OneInteger},
                                   {Kind::SelectExpert, "select_expert", Spelling::OneInteger},
                                   {Kind::Reshape, "reshape", Spelling::Integers}};
 
@@ -239,6 +241,12 @@ WeightTransform WeightTransform::scaleColumns(std::string blob) {
 }
 WeightTransform WeightTransform::scaleRows(std::string blob) {
   return makeScale(Kind::ScaleRows, std::move(blob));
+}
+WeightTransform WeightTransform::rotateColumns(int64_t block) {
+  return make(Kind::RotateColumns, {block});
+}
+WeightTransform WeightTransform::rotateRows(int64_t block) {
+  return make(Kind::RotateRows, {block});
 }
 WeightTransform WeightTransform::selectExpert(int64_t index) {
   return make(Kind::SelectExpert, {index});

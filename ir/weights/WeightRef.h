@@ -36,11 +36,14 @@ struct WeightTransform {
     MultiplyConstant, ///< multiply_constant(x): every element * x, in f32
     ScaleColumns,     ///< scale_columns(blob): column c * blob[c], in f32
     ScaleRows,        ///< scale_rows(blob): row r * blob[r], in f32
+    RotateColumns,    ///< rotate_columns(block): each row as qp.rotate does, in f32
+    RotateRows,       ///< rotate_rows(block): each column as qp.rotate does rows, in f32
     SelectExpert,     ///< select_expert(index): [E, rows, cols] -> [rows, cols]
     Reshape           ///< reshape(d0,d1,...): same elements in the same order
   };
   Kind kind = Kind::Transpose;
-  /// Slice: {begin, end}; UnpermuteRope: {heads}; SelectExpert: {index}; Reshape: dimensions.
+  /// Slice: {begin, end}; UnpermuteRope: {heads}; rotations: {block};
+  /// SelectExpert: {index}; Reshape: dimensions.
   std::vector<int64_t> integers;
   /// AddConstant, MultiplyConstant.
   double constant = 0;
@@ -55,6 +58,8 @@ struct WeightTransform {
   static WeightTransform multiplyConstant(double value);
   static WeightTransform scaleColumns(std::string blob);
   static WeightTransform scaleRows(std::string blob);
+  static WeightTransform rotateColumns(int64_t block);
+  static WeightTransform rotateRows(int64_t block);
   static WeightTransform selectExpert(int64_t index);
   static WeightTransform reshape(std::vector<int64_t> dimensions);
   bool operator==(const WeightTransform &other) const = default;

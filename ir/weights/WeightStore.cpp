@@ -2,6 +2,7 @@
 
 #include "ir/weights/WeightStore.h"
 #include "ir/Failure.h"
+#include "ir/Rotation.h"
 #include "ir/codecs/Codec.h"
 #include "ir/weights/WeightNode.h"
 
@@ -37,6 +38,7 @@ private:
   llvm::Expected<NodePtr> slice(bool isByRow);
   llvm::Expected<NodePtr> unpermute();
   llvm::Expected<NodePtr> scale(bool isByRow);
+  llvm::Expected<NodePtr> rotate(bool isByRow);
   llvm::Expected<NodePtr> selectExpert();
   llvm::Expected<NodePtr> reshape();
   BlobStore &blobs;
@@ -80,6 +82,15 @@ llvm::Expected<NodePtr> Applier::scale(bool isByRow) {
   return makeScale(input, std::move(*factors), isRows);
 }
 
+llvm::Expected<NodePtr> Applier::rotate(bool isByRow) {
+  const int64_t block = transform.integers[0];
+  const bool isRows = isByRow && !input->isVector();
+  const int64_t extent = isRows ? input->rows() : input->columns();
+  if (!isRotationBlock(block) || extent % block != 0)
+    return wrong(fmt::format("a power of two that divides {} is expected", extent));
+  return isRows ? makeRotateRows(input, block) : makeRotateColumns(input, block);
+}
+
 llvm::Expected<NodePtr> Applier::selectExpert() {
   if (input->shape().size() < 2)
     return wrong("a stack of matrices or vectors is expected");
@@ -120,6 +131,10 @@ llvm::Expected<NodePtr> Applier::apply() {
     return scale(false);
   case Kind::ScaleRows:
     return scale(true);
+  case Kind::RotateColumns:
+    return rotate(false);
+  case Kind::RotateRows:
+    return rotate(true);
   case Kind::SelectExpert:
     return selectExpert();
   case Kind::Reshape:
@@ -283,8 +298,8 @@ llvm::Expected<std::vector<float>> WeightView::readAll() const {
   return values;
 }
 
-llvm::Expected<llvm::ArrayRef<uint8_t>>
-WeightView::nativeRow(int64_t row, std::vector<uint8_t> &scratch) const {
+llvm::Expected<llvm::ArrayRef<uint8_t>> WeightView::nativeRow(int64_t row,
+                                                              std::vector<uint8_t> &scratch) const {
   if (!nativeFormat())
     return defectError("weight '{}': its values are computed, it has no stored rows", name);
   if (row < 0 || row >= rows())
@@ -344,8 +359,7 @@ llvm::Expected<std::vector<float>> WeightStore::readAll(const WeightRef &ref) {
   return view->readAll();
 }
 
-llvm::Expected<std::vector<uint8_t>> WeightStore::readNativeRow(const WeightRef &ref,
-                                                                int64_t row) {
+llvm::Expected<std::vector<uint8_t>> WeightStore::readNativeRow(const WeightRef &ref, int64_t row) {
   auto view = open(ref);
   if (!view)
     return view.takeError();

@@ -484,6 +484,7 @@ llvm::Expected<Recipe> searchRecipe(const SearchFront &front, const FrontPoint &
   header.scopes = front.scopes;
   header.groups = front.ties;
   header.singleExperts = front.singleExperts;
+  header.rotate = front.rotate;
   header.constraints = budgets.facts();
   if (point.cache)
     header.kvCache = front.caches[*point.cache].format;

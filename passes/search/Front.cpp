@@ -10,6 +10,7 @@
 #include "ir/Failure.h"
 #include "ir/Formats.h"
 #include "passes/search/JsonText.h"
+#include "passes/search/Rotations.h"
 #include "passes/search/SiteGlob.h"
 #include "passes/search/TextFile.h"
 #include "passes/search/Treatment.h"
@@ -304,6 +305,14 @@ bool FrontReader::readAll(const Json &json, SearchFront &front) {
       return failed("'experts' is not 'single'");
     front.singleExperts = true;
   }
+  if (json.contains("rotate")) {
+    if (!readText(json, "rotate", front.rotate))
+      return false;
+    if (auto known = parseRotations(front.rotate); !known || known->text() != front.rotate) {
+      llvm::consumeError(known.takeError());
+      return failed("'rotate' is not residual, values, down, joined with +");
+    }
+  }
   const Json *groups = list(json, "the file", "groups");
   for (size_t g = 0; groups && g < groups->size(); ++g)
     if (!readGroup((*groups)[g], g, front))
@@ -418,6 +427,8 @@ std::string printFront(const SearchFront &front) {
                {"chosen", front.chosen ? printPoint(*front.chosen, front) : Json(nullptr)}};
   if (front.singleExperts)
     json["experts"] = "single";
+  if (!front.rotate.empty())
+    json["rotate"] = front.rotate;
   if (!front.fused.empty()) {
     json["fused"] = front.fused;
     json["split_ms"] = front.splitMs;

@@ -73,6 +73,7 @@ struct SearchFront {
   std::vector<std::string> scopes;     ///< "layers", "lm_head", "embedding"
   std::vector<std::string> ties;       ///< "qkv", "gate_up", "experts"
   bool singleExperts = false;          ///< every expert of a mixture is a site, not every bank
+  std::string rotate;                  ///< Rotations::text() of the model that was searched
   std::vector<std::string> candidates; ///< canonical treatments, at least one
   std::vector<FrontGroup> groups;      ///< at least one
   std::vector<FrontPoint> points;      ///< best trade-offs by rising bits; may be empty

@@ -9,6 +9,7 @@
 
 #include "ir/Failure.h"
 #include "ir/packings/KvPages.h"
+#include "passes/search/Rotations.h"
 #include "passes/search/TextFile.h"
 
 #include <llvm/ADT/STLExtras.h>
@@ -114,12 +115,13 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
   if (!recipe.rules.empty())
     return failed("the header line '{}' comes after site lines; move it before the first",
                   shown(key));
-  static const std::vector<std::string> known = {
-      "model", "sites", "groups", "experts", "kv-cache", "constraints", "statistics", "totals"};
+  static const std::vector<std::string> known = {"model",       "sites",      "groups",
+                                                 "experts",     "rotate",     "kv-cache",
+                                                 "constraints", "statistics", "totals"};
   if (!llvm::is_contained(known, key)) {
     llvm::StringRef nearest = nearestName(key, known);
     return failed("header line '{}' is not known{} (known: model, sites, groups, experts, "
-                  "kv-cache, constraints, statistics, totals)",
+                  "rotate, kv-cache, constraints, statistics, totals)",
                   shown(key),
                   nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
   }
@@ -139,6 +141,13 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
                     "treatment of its own, and nothing where banks have",
                     shown(value));
     header.singleExperts = true;
+    return llvm::Error::success();
+  }
+  if (key == "rotate") {
+    auto rotations = parseRotations(value);
+    if (!rotations)
+      return located(rotations.takeError(), recipe.file, line);
+    header.rotate = rotations->text();
     return llvm::Error::success();
   }
   if (key == "kv-cache") {
@@ -259,8 +268,7 @@ public:
       return inputError("{}: '{}' matches no site of this model{}; {}", place(recipe, rule),
                         rule.glob.text(),
                         nearest.empty() ? "" : fmt::format(" (nearest: {})", nearest.str()),
-                        isExpert(rule.glob.text()) ? expertsAdvice
-                                                   : "`qplan inspect` lists them");
+                        isExpert(rule.glob.text()) ? expertsAdvice : "`qplan inspect` lists them");
     }
     return llvm::Error::success();
   }
@@ -325,6 +333,7 @@ std::string printRecipe(const Recipe &recipe) {
   printLine(text, "sites", llvm::join(header.scopes, ", "));
   printLine(text, "groups", llvm::join(header.groups, ", "));
   printLine(text, "experts", header.singleExperts ? "single" : "");
+  printLine(text, "rotate", header.rotate);
   printLine(text, "kv-cache", header.kvCache);
   printLine(text, "constraints", factsText(header.constraints));
   printLine(text, "statistics", header.statisticsHash);

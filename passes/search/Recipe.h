@@ -8,6 +8,7 @@
 //   sites: layers, lm_head              what is in scope
 //   groups: qkv, gate_up                sites tied together
 //   experts: single                     experts are sites, not their banks
+//   rotate: residual+values             Hadamard rotations of the model
 //   kv-cache: int8                      format of cached keys and values
 //   constraints: effective-bits=4.8     what the search was asked for
 //   statistics: 91ab...                 hash of the statistics it used
@@ -41,6 +42,7 @@ struct RecipeHeader {
   std::vector<std::string> scopes; ///< "layers", "lm_head", "embedding"
   std::vector<std::string> groups; ///< "qkv", "gate_up"
   bool singleExperts = false;      ///< every expert of a mixture is a site, not every bank
+  std::string rotate;              ///< Rotations::text()
   std::string kvCache;             ///< what --kv-cache takes
   RecipeFacts constraints;         ///< "effective-bits" -> "4.8"
   std::string statisticsHash;      ///< statisticsHash() of the statistics used

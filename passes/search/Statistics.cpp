@@ -20,7 +20,7 @@ namespace qplan {
 namespace {
 
 using Json = nlohmann::json; // sorted keys: a site is found in logarithmic time
-constexpr int fileVersion = 2;
+constexpr int fileVersion = 3;
 constexpr uint64_t statisticsLimit = uint64_t(4) << 30;
 constexpr uint64_t countLimit = uint64_t(1) << 53; // what JSON readers keep exactly
 
@@ -187,7 +187,7 @@ llvm::Expected<Statistics> StatisticsReader::read(const Json &json) {
     return failed("this is a statistics file of another version; expected {}", fileVersion);
   if (auto error = checkKeys(json, "the file",
                              {"qplan_statistics", "model", "calibration", "samples", "length",
-                              "sites", "scores", "traces"}))
+                              "rotate", "sites", "scores", "traces"}))
     return std::move(error);
   Statistics result;
   if (auto error = readText(json, "model", result.key.modelHash))
@@ -197,6 +197,8 @@ llvm::Expected<Statistics> StatisticsReader::read(const Json &json) {
   if (auto error = readCount(json, "the file", "samples", result.key.samples))
     return std::move(error);
   if (auto error = readCount(json, "the file", "length", result.key.length))
+    return std::move(error);
+  if (auto error = readText(json, "rotate", result.key.rotate))
     return std::move(error);
   if (!json["sites"].is_object())
     return failed("'sites' is {}, expected an object", json["sites"].type_name());
@@ -211,6 +213,10 @@ llvm::Expected<Statistics> StatisticsReader::read(const Json &json) {
 }
 
 } // namespace
+
+static std::string textOr(const std::string &text, const char *nothing) {
+  return text.empty() ? nothing : text;
+}
 
 llvm::Error Statistics::checkFits(const StatisticsKey &wanted, llvm::StringRef file) const {
   auto differs = [&](llvm::StringRef what, const auto &found, const auto &expected) {
@@ -227,6 +233,8 @@ llvm::Error Statistics::checkFits(const StatisticsKey &wanted, llvm::StringRef f
     return differs("--calib-samples", key.samples, wanted.samples);
   if (key.length != wanted.length)
     return differs("--calib-length", key.length, wanted.length);
+  if (key.rotate != wanted.rotate)
+    return differs("--rotate", textOr(key.rotate, "none"), textOr(wanted.rotate, "none"));
   return llvm::Error::success();
 }
 
@@ -252,6 +260,7 @@ std::string printStatistics(const Statistics &statistics) {
   json["calibration"] = statistics.key.calibrationHash;
   json["samples"] = statistics.key.samples;
   json["length"] = statistics.key.length;
+  json["rotate"] = statistics.key.rotate;
   Json &sites = json["sites"] = Json::object();
   for (const auto &[name, site] : statistics.sites)
     sites[name] = printSite(site);

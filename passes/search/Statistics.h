@@ -36,6 +36,7 @@ struct StatisticsKey {
   std::string calibrationHash; ///< calibrationTextHash() of the text
   uint64_t samples = 0;        ///< sequences taken from the text
   uint64_t length = 0;         ///< tokens of each sequence
+  std::string rotate;          ///< Rotations::text() of the model that was run
 
   bool operator==(const StatisticsKey &) const = default;
 };

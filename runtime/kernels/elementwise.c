@@ -60,3 +60,45 @@ QK_KERNEL(scale_columns) {
     }
 }
 QK_TASKS(scale_columns) { return qkRowTasks(qkRows(args, params[1]), params[0], threads); }
+
+/* A round of sums and differences of lanes that are `half` apart. */
+#define QK_BUTTERFLY(v, half, swapped) vfma(v, vsigns(half), __builtin_shufflevector(v, v, swapped))
+#define QK_LANES(x)                                                                                \
+  0 ^ x, 1 ^ x, 2 ^ x, 3 ^ x, 4 ^ x, 5 ^ x, 6 ^ x, 7 ^ x, 8 ^ x, 9 ^ x, 10 ^ x, 11 ^ x, 12 ^ x,    \
+      13 ^ x, 14 ^ x, 15 ^ x
+
+/* -1 in lanes whose number has the bit `half`, else 1. */
+QK_INLINE v16f vsigns(int32_t half) {
+  const v16i lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return vtofloat((v16i)((lanes & half) == 0) * -2 - 1);
+}
+
+/* The rounds inside vectors, then those between them: log2(block) in all. */
+QK_KERNEL(rotate) {
+  int64_t K = params[0], block = params[1];
+  const float scale = 1.0f / __builtin_sqrtf((float)block);
+  QkRange rows = qkPart(qkRows(args, params[2]), index, count);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float *in = (const float *)buffers[0] + row * K;
+    float *out = (float *)buffers[1] + row * K;
+    for (int64_t k = 0; k < K; k += 16) {
+      v16f v = vloadn(in + k, K - k) * scale;
+      v = QK_BUTTERFLY(v, 1, QK_LANES(1));
+      if (block > 2)
+        v = QK_BUTTERFLY(v, 2, QK_LANES(2));
+      if (block > 4)
+        v = QK_BUTTERFLY(v, 4, QK_LANES(4));
+      if (block > 8)
+        v = QK_BUTTERFLY(v, 8, QK_LANES(8));
+      vstoren(out + k, v, K - k);
+    }
+    for (int64_t half = 16; half < block; half *= 2)
+      for (int64_t first = 0; first < K; first += 2 * half)
+        for (int64_t k = first; k < first + half; k += 16) {
+          v16f x = vload(out + k), y = vload(out + k + half);
+          vstore(out + k, x + y);
+          vstore(out + k + half, x - y);
+        }
+  }
+}
+QK_TASKS(rotate) { return qkRowTasks(qkRows(args, params[2]), params[0] * 2, threads); }

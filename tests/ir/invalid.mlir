@@ -45,6 +45,24 @@ func.func @dequantize_shape(%w: !qp.packed<8x64, int8>) {
 
 // -----
 
+// [rotate-c1]
+func.func @rotate_odd(%x: tensor<?x64xf32>) {
+  // expected-error @+1 {{[rotate-c1] block of 48 is no power of two that divides 64 columns}}
+  %r = qp.rotate %x {block = 48 : i64} : tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// [rotate-c1]
+func.func @rotate_wide(%x: tensor<?x96xf32>) {
+  // expected-error @+1 {{[rotate-c1] block of 64 is no power of two that divides 96 columns}}
+  %r = qp.rotate %x {block = 64 : i64} : tensor<?x96xf32>
+  return
+}
+
+// -----
+
 // [rms_norm-c1]
 func.func @norm_gamma(%x: tensor<?x64xf32>, %g: tensor<8xf32>) {
   // expected-error @+1 {{gamma must have one entry for each column of a segment: expected 16, found 8}}

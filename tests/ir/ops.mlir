@@ -44,8 +44,10 @@ func.func @rows(%ids: tensor<?xi32>, %v: tensor<64xf32>, %t: tensor<96x64xf16>) 
   %f = qp.pointwise gelu_erf %g : tensor<?x64xf32>
   // CHECK: %[[C:.+]] = qp.scale_columns %[[F]], %[[V]] : tensor<?x64xf32>, tensor<64xf32>
   %c = qp.scale_columns %f, %v : tensor<?x64xf32>, tensor<64xf32>
-  // CHECK: %[[S:.+]] = qp.select_rows %[[C]] : tensor<?x64xf32>
-  %s = qp.select_rows %c : tensor<?x64xf32>
+  // CHECK: %[[H:.+]] = qp.rotate %[[C]] {block = 32 : i64} : tensor<?x64xf32>
+  %h = qp.rotate %c {block = 32 : i64} : tensor<?x64xf32>
+  // CHECK: %[[S:.+]] = qp.select_rows %[[H]] : tensor<?x64xf32>
+  %s = qp.select_rows %h : tensor<?x64xf32>
   // CHECK: %[[M:.+]] = qp.scale %[[S]] {value = 1.250000e-01 : f64} : tensor<?x64xf32>
   %m = qp.scale %s {value = 0.125 : f64} : tensor<?x64xf32>
   // CHECK: qp.softcap %[[M]] {cap = 3.000000e+01 : f64} : tensor<?x64xf32>

@@ -8,7 +8,7 @@
 // Ranges of two heads of two columns: keys 1, 2 | 448, 4 and values 0, 0 | 0.5, 224.
 
 //--- statistics.json
-{"qplan_statistics": 2, "model": "m", "calibration": "c", "samples": 1, "length": 1, "scores": {}, "traces": {},
+{"qplan_statistics": 3, "model": "m", "calibration": "c", "samples": 1, "length": 1, "rotate": "", "scores": {}, "traces": {},
  "sites": {"layers.0.attn.k_cache": {"rows": 1, "columns": 4, "abs_max": "AACAPwAAAEAAAOBDAACAQA==",
    "mean_square": "AAAAAAAAAAAAAAAAAAAAAA==", "mean_abs": "AAAAAAAAAAAAAAAAAAAAAA=="},
   "layers.0.attn.v_cache": {"rows": 1, "columns": 4, "abs_max": "AAAAAAAAAAAAAAA/AABgQw==",

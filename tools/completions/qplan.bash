@@ -6,8 +6,8 @@ _qplan() {
     return
   fi
   case ${COMP_WORDS[1]} in
-    compile) words="-h --help -o --output --quant --auto --activations --score --group --single-experts --exchange --for-export --sites --recipe --save-recipe --fallback --untie --effective-bits --effective-bits-modelopt --weight-bytes --memory-bytes --decode-ms --max-kl --calib --calib-samples --calib-length --statistics --target --kv-cache --context --name --qdq --threads --dump-ir --emit --json" ;;
-    search) words="-h --help -o --output --front --save-recipe --auto --activations --score --group --single-experts --exchange --for-export --sites --effective-bits --effective-bits-modelopt --weight-bytes --memory-bytes --decode-ms --max-kl --kv-cache --context --calib --calib-samples --calib-length --statistics --time --threads --json" ;;
+    compile) words="-h --help -o --output --quant --auto --activations --score --group --single-experts --rotate --exchange --for-export --sites --recipe --save-recipe --fallback --untie --effective-bits --effective-bits-modelopt --weight-bytes --memory-bytes --decode-ms --max-kl --calib --calib-samples --calib-length --statistics --target --kv-cache --context --name --qdq --threads --dump-ir --emit --json" ;;
+    search) words="-h --help -o --output --front --save-recipe --auto --activations --score --group --single-experts --rotate --exchange --for-export --sites --effective-bits --effective-bits-modelopt --weight-bytes --memory-bytes --decode-ms --max-kl --kv-cache --context --calib --calib-samples --calib-length --statistics --time --threads --json" ;;
     run) words="-h --help --prompt --prompt-file --ids -n --tokens --chat --system --stop --ignore-eos --threads --untrusted --json --temperature --top-k --top-p --seed" ;;
     eval) words="-h --help --text --ids --reference --window --windows --threads --json" ;;
     logits) words="-h --help --input-ids -o --output --greedy --chunk --compare --tolerance --threads --json" ;;

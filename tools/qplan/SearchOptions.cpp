@@ -59,6 +59,12 @@ void addSearchOptions(CLI::App &command, CompileOptions &o, const char *group) {
                 "Treat every expert of a mixture by itself, not every bank of them")
       ->group(group);
   command
+      .add_option("--rotate", o.rotate,
+                  "Hadamard rotations that spread outliers before anything is measured or rounded: "
+                  "residual, values, down, joined with +; or all")
+      ->type_name("WHAT")
+      ->group(group);
+  command
       .add_option("--exchange", o.exchange,
                   "Measure the chosen mix on text of its own and improve it in so many rounds "
                   "(default: 1 where a plan is compiled; 0: only measure)")

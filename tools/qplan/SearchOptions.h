@@ -22,8 +22,8 @@ struct BudgetArguments {
   llvm::Expected<Budgets> resolve() const;
 };
 
-/// --auto, --activations, --score, --group, --single-experts, --exchange, --for-export, --sites, into `options`;
-/// `group` is their heading.
+/// --auto, --activations, --score, --group, --single-experts, --rotate, --exchange, --for-export,
+/// --sites, into `options`; `group` is their heading.
 void addSearchOptions(CLI::App &command, CompileOptions &options, const char *group);
 /// --effective-bits, --effective-bits-modelopt, --weight-bytes, --memory-bytes, --decode-ms,
 /// --max-kl

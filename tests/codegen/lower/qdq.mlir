@@ -30,8 +30,10 @@ module attributes {qp.model = {name = "qdq", vocabulary = 96 : i64, hidden = 64 
     // CHECK: plan.launch "scale_columns" (@[[Y]], @[[Y]]) weights (@[[F]])
     %f = qp.weight "f" : tensor<64xf32>
     %s = qp.scale_columns %y, %f : tensor<?x64xf32>, tensor<64xf32>
+    // CHECK: plan.launch "rotate" (@[[Y]], @[[Y]]){{.*}}K = 64 : i64, block = 32 : i64, rows = 0 : i64
+    %h = qp.rotate %s {block = 32 : i64} : tensor<?x64xf32>
     // CHECK: plan.launch "unary" (@[[Y]], @[[Y]]){{.*}}kind = 0 : i64
-    %p = qp.pointwise silu %s : tensor<?x64xf32>
+    %p = qp.pointwise silu %h : tensor<?x64xf32>
     // CHECK: plan.launch "fake_quant" (@[[Y]], @{{.+}}){{.*}}element = 5 : i64{{.*}}staticScale = 2.500000e-01
     %e = qp.quantize %p {scale = 0.25 : f64} : tensor<?x64xf32> -> !qp.packed<?x64, fp8_e4m3_tensor>
     %z = qp.dequantize %e : !qp.packed<?x64, fp8_e4m3_tensor> -> tensor<?x64xf32>

@@ -106,6 +106,33 @@ TEST_P(Passes, SmoothingAloneChangesNothing) {
   EXPECT_LE(distance(model.run(golden.ids).values, golden.logits), 1e-4);
 }
 
+TEST_P(Passes, RotationsAloneChangeNothing) {
+  Golden golden(GetParam());
+  for (const char *what : {"residual", "values", "down"}) {
+    Model model(path());
+    std::string said;
+    mlir::ScopedDiagnosticHandler handler(&model.context, [&](mlir::Diagnostic &diagnostic) {
+      said += diagnostic.str();
+      return mlir::success();
+    });
+    mlir::PassManager manager(&model.context);
+    manager.addPass(createRotate({model.store.get()}, {.what = what}));
+    if (mlir::failed(manager.run(*model.module))) {
+      // Layer norms mind, and there is no way around them.
+      bool hasLayerNorms =
+          model.module->walk([](qp::LayerNormOp) { return mlir::WalkResult::interrupt(); })
+              .wasInterrupted();
+      EXPECT_TRUE(hasLayerNorms && llvm::StringRef(what) == "residual") << what << ": " << said;
+      EXPECT_NE(said.find("leave `residual` out"), std::string::npos) << said;
+      continue;
+    }
+    bool rotated = false;
+    model.module->walk([&](qp::WeightOp op) { rotated |= op.getSource().contains("|rotate_"); });
+    EXPECT_TRUE(rotated) << what;
+    EXPECT_LE(distance(model.run(golden.ids).values, golden.logits), 1e-4) << what;
+  }
+}
+
 TEST(SingleExperts, ComputeWhatTheirBankDoes) {
   Golden golden("mixtral");
   std::string path = inputPath("zoo/mixtral");

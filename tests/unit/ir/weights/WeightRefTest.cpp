@@ -19,6 +19,8 @@ TEST(WeightRef, PrintsOneCanonicalText) {
   EXPECT_EQ(joined.text(), "concat_rows(" + q.text() + ";b|transpose)|multiply_constant(0.125)");
   EXPECT_EQ(WeightRef::fromBlob("17ab").with(T::scaleColumns("9f")).text(),
             "blob:17ab|scale_columns(9f)");
+  EXPECT_EQ(WeightRef("w").with(T::rotateRows(64)).with(T::rotateColumns(512)).text(),
+            "w|rotate_rows(64)|rotate_columns(512)");
 }
 
 TEST(WeightRef, ReadsWhatItPrints) {

@@ -148,6 +148,19 @@ TEST_P(WeightStoreFormats, TransformsMatchTheirDefinitions) {
               Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byColumn[c]; }));
   expectReads(ref.with(T::scaleRows(rowScale)),
               Matrix::make(12, 96, [&](auto r, auto c) { return x.at(r, c) * byRow[r]; }));
+  // A block of 4: sums and differences of neighbours, then of those, over the root of 4.
+  auto turned = [](int64_t i, float a, float b, float c, float d) {
+    const float first = i % 2 ? a - b : a + b, second = i % 2 ? c - d : c + d;
+    return (i % 4 < 2 ? first + second : first - second) * 0.5f;
+  };
+  expectReads(ref.with(T::rotateColumns(4)), Matrix::make(12, 96, [&](auto r, auto c) {
+                auto at = [&](int64_t i) { return x.at(r, c / 4 * 4 + i); };
+                return turned(c, at(0), at(1), at(2), at(3));
+              }));
+  expectReads(ref.with(T::rotateRows(4)), Matrix::make(12, 96, [&](auto r, auto c) {
+                auto at = [&](int64_t i) { return x.at(r / 4 * 4 + i, c); };
+                return turned(r, at(0), at(1), at(2), at(3));
+              }));
   expectReads(ref.with(T::reshape({32, 36})),
               Matrix::make(32, 36, [&](auto r, auto c) { return x.values[r * 36 + c]; }));
   expectReads(ref.with(T::reshape({3, 4, 96})).with(T::selectExpert(2)),

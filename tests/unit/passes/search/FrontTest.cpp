@@ -82,6 +82,18 @@ TEST(Front, TellsWhetherExpertsAreSites) {
   expectPart(messageAfter([](auto &json) { json["experts"] = 1; }), "'experts' is not 'single'");
 }
 
+TEST(Front, TellsWhatIsRotated) {
+  SearchFront front = sample();
+  EXPECT_EQ(printFront(front).find("rotate"), std::string::npos);
+  front.rotate = "values+down";
+  auto again = parseFront(printFront(front), "f.json");
+  ASSERT_TRUE(bool(again)) << llvm::toString(again.takeError());
+  EXPECT_EQ(*again, front);
+  for (const char *wrong : {"up", "down+values", "all"})
+    expectPart(messageAfter([&](auto &json) { json["rotate"] = wrong; }),
+               "'rotate' is not residual, values, down");
+}
+
 TEST(Front, CountsTheLaunchesThatAMixNeeds) {
   SearchFront front = sample();
   EXPECT_EQ(printFront(front).find("fused"), std::string::npos);

@@ -62,6 +62,16 @@ TEST(Recipe, RoundTripIsExact) {
   EXPECT_EQ(recipe.rules[1].line, 11u);
 }
 
+TEST(Recipe, TellsWhatIsRotated) {
+  EXPECT_EQ(parsed(full).header.rotate, "");
+  std::string rotated = "qplan-recipe 1\nrotate: residual+down\n\nlayers.0.mlp.down = int8\n";
+  EXPECT_EQ(printRecipe(parsed(rotated)), rotated);
+  EXPECT_EQ(parsed("qplan-recipe 1\nrotate: all\n").header.rotate, "residual+values+down");
+  EXPECT_NE(parseMessage("qplan-recipe 1\nrotate: up\n")
+                .find("rotations 'up': `up` is none of residual, values, down"),
+            std::string::npos);
+}
+
 TEST(Recipe, TellsWhetherExpertsAreSites) {
   EXPECT_FALSE(parsed(full).header.singleExperts);
   std::string single = "qplan-recipe 1\nexperts: single\n\nlayers.0.mlp.experts.down = int8\n";

@@ -72,6 +72,10 @@ TEST(Statistics, SaysWhyTheyDoNotFit) {
   wanted.length = 256;
   expectPart(messageOf(statistics.checkFits(wanted, "s.json")),
              "s.json: these statistics were made with --calib-length 512, but this run has 256");
+  wanted = statistics.key;
+  wanted.rotate = "down";
+  expectPart(messageOf(statistics.checkFits(wanted, "s.json")),
+             "made with --rotate none, but this run has down");
   wanted.modelHash = "other";
   expectPart(messageOf(statistics.checkFits(wanted, "s.json")), "the model 0123456789abcdef");
 }
@@ -83,9 +87,9 @@ TEST(Statistics, RefusesOtherFiles) {
   expectPart(messageFor(""), "s.json: this is no JSON, or it is cut off");
   expectPart(messageFor(printStatistics(sample()).substr(0, 300)), "cut off");
   expectPart(messageFor("[]"), "no 'qplan_statistics'");
-  expectPart(messageFor("{\"qplan_statistics\": 1}"), "another version");
+  expectPart(messageFor("{\"qplan_statistics\": 2}"), "another version");
   expectPart(messageFor(std::string(100000, '[')), "nests deeper");
-  expectPart(messageFor("{\"qplan_statistics\": 2}"), "has no 'model'");
+  expectPart(messageFor("{\"qplan_statistics\": 3}"), "has no 'model'");
 }
 
 TEST(Statistics, RefusesBadFields) {

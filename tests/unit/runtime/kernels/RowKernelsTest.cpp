@@ -170,6 +170,31 @@ KERNEL_TEST(Binary, AddsAndMultiplies) {
   }
 }
 
+KERNEL_TEST(Rotate, MultipliesBlocksByHadamardMatrices) {
+  Random random(7);
+  for (auto [K, block] : {std::pair<int64_t, int64_t>{96, 32}, {24, 8}, {10, 2}, {512, 512}}) {
+    const int64_t T = 3;
+    std::vector<float> x = random.floats(T * K);
+    Memory in(x), out(x.size() * 4);
+    Launch launch("rotate", T);
+    launch.params = {{"K", K}, {"block", block}};
+    launch.buffers = {&in, &out};
+    launch.run(level);
+    std::vector<double> want;
+    for (int64_t i = 0; i < T * K; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < block; ++j)
+        sum += (std::popcount(uint64_t(i % K % block & j)) % 2 ? -1 : 1) *
+               double(x[size_t(i - i % K % block + j)]);
+      want.push_back(sum / std::sqrt(double(block)));
+    }
+    expectClose(out.copy<float>(), want, 2e-6, "rotate");
+    launch.buffers = {&out, &out}; // in place, and back
+    launch.run(level);
+    expectClose(out.copy<float>(), std::vector<double>(x.begin(), x.end()), 4e-6, "rotate twice");
+  }
+}
+
 KERNEL_TEST(SelectRows, CopiesTheWantedRows) {
   Random random(6);
   std::vector<float> input = random.floats(6 * 20);
@@ -193,8 +218,8 @@ KERNEL_TEST(Embed, DequantizesRowsOfEveryElement) {
     for (int64_t K : {64, 99}) {
       if (element == QK_MIXED)
         K = K / 32 * 32;
-      bool coded = element >= QK_U4 && element != QK_E4M3 && element != QK_TRELLIS &&
-                   element != QK_MIXED;
+      bool coded =
+          element >= QK_U4 && element != QK_E4M3 && element != QK_TRELLIS && element != QK_MIXED;
       Matrix w(random, 50, K, element, coded ? 16 : K,
                !coded            ? QK_SCALE_NONE
                : element > QK_U7 ? QK_SCALE_E8M0

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Rotations of whole models: the logits stay, emitted code is the QDQ form, columns that are
+large without need stop to cost, and recipes and statistics say what was rotated.
+
+usage: rotate.py WORK_FOLDER
+"""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e import (CALIBRATION, INPUTS, TINY, check, compiled, describe, distance, finish, logits,
+                 tiny_ids)
+
+work = Path(sys.argv[1])
+work.mkdir(parents=True, exist_ok=True)
+
+# Upstream's logits, by the emitted code; layer norms let the stream alone.
+for model, what in [("llama_gqa", "all"), ("mixtral", "all"), ("gemma2", "all"), ("olmo2", "all"),
+                    ("qwen2", "all"), ("gpt2", "values+down")]:
+    plan = compiled(INPUTS / "zoo" / model, work / "zoo.qplan", "--quant", "f32", "--rotate", what)
+    golden = INPUTS / "zoo" / model / "golden.safetensors"
+    run = subprocess.run(["qplan", "logits", plan, "--compare", golden, "--json"],
+                         capture_output=True, text=True)
+    check(run.returncode == 0, f"{model} --rotate {what}: {run.stdout}{run.stderr}")
+    found = json.loads(run.stdout)
+    print(f"{model:12} {what:12} {describe(found)}", flush=True)
+
+ids = tiny_ids(work / "ids.safetensors")
+exact = logits(compiled(TINY, work / "f32.qplan", "--quant", "f32"), ids, work / "f32.safetensors")
+calibration = ["--calib", CALIBRATION, "--calib-samples", 8, "--calib-length", 256]
+
+# The emitted code is the QDQ form.
+for treatment in ["int8a8", "int4_g64@gptq"]:
+    options = ["--quant", treatment, "--rotate", "all", *calibration]
+    plan = compiled(TINY, work / "plan.qplan", *options, "--save-recipe", work / "r.recipe")
+    reference = compiled(TINY, work / "qdq.qplan", *options, "--qdq")
+    same = distance(plan, ids, logits(reference, ids, work / "qdq.safetensors"))
+    bound = 3e-2 if "a8" in treatment else 1e-3
+    check(same["rms_difference"] <= bound, f"{treatment} is not its QDQ form: {describe(same)}")
+    print(f"{treatment:12} {describe(distance(plan, ids, exact))}", flush=True)
+
+# A recipe rotates by itself, and is not taken for another model.
+text = (work / "r.recipe").read_text()
+check("rotate: residual+values+down\n" in text, f"the recipe does not say what is rotated: {text}")
+again = compiled(TINY, work / "again.qplan", "--recipe", work / "r.recipe", *calibration)
+check((again / "weights.bin").read_bytes() == (plan / "weights.bin").read_bytes(),
+      "the recipe gives another plan")
+check((again / "recipe.txt").read_text() == (plan / "recipe.txt").read_text(),
+      "the recipe of the recipe's plan differs")
+
+
+def refused(what, part, *options):
+    run = subprocess.run(["qplan", "compile", TINY, "-o", work / "no.qplan", *map(str, options)],
+                         capture_output=True, text=True)
+    check(run.returncode != 0 and part in run.stderr, f"{what}: {run.stderr}")
+    check(not (work / "no.qplan").exists(), f"{what}: something was written")
+
+
+refused("another rotation than the recipe's", "is for rotate: residual+values+down",
+        "--recipe", work / "r.recipe", "--rotate", "down", *calibration)
+statistics = ["--statistics", work / "s.json", *calibration]
+compiled(TINY, work / "plan.qplan", "--quant", "int8a8s", "--rotate", "down", *statistics)
+refused("statistics of another rotation", "made with --rotate down, but this run has none",
+        "--quant", "int8a8s", *statistics)
+refused("statistics of another rotation, without text", "made with --rotate 'down', this run has ''",
+        "--quant", "int8a8s", "--statistics", work / "s.json")
+finish()

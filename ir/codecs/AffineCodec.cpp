@@ -3,6 +3,7 @@
 // A row is [codes][scales][zero points]: codes of b bits, LSB first in a stream
 // of bits; one f16 scale a group or one f32 scale a row; zero points of b bits,
 // LSB first. value = scale * (code - zero), with zero = 2^(b-1) when symmetric.
+// The scales that rule Mse finds may be negative then.
 // This is what GPTQ, AWQ and compressed-tensors mean, in one order of bytes.
 //
 //===----------------------------------------------------------------------===//
@@ -12,6 +13,7 @@
 #include "ir/codecs/Elements.h"
 #include "ir/codecs/Numbers.h"
 #include <algorithm>
+#include <cmath>
 
 namespace qplan {
 namespace {
@@ -133,8 +135,7 @@ public:
   }
 
   bool storesCodes() const override { return true; }
-  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row,
-                  TensorSide) const override {
+  void storeCodes(const uint8_t *codes, int64_t columns, uint8_t *row, TensorSide) const override {
     packBits(codes, columns, info.elementBits, row);
   }
 
@@ -211,15 +212,15 @@ private:
           row[at.zeros + (g * info.elementBits + b) / 8] |= 1 << ((g * info.elementBits + b) % 8);
   }
 
-  /// `scale` as it will be read back. Subnormal f16 scales are rounded up: rounding down would
-  /// be coarse enough to saturate the largest values.
+  /// `scale`, of either sign, as it will be read back. Subnormal f16 scales are rounded up:
+  /// rounding down would be coarse enough to saturate the largest values.
   float stored(float scale) const {
     if (info.scale != ScaleType::F16)
       return scale;
-    uint16_t half = f16FromF32(scale);
-    if (half < 0x0400 && f32FromF16(half) < scale)
+    uint16_t half = f16FromF32(std::fabs(scale));
+    if (half < 0x0400 && f32FromF16(half) < std::fabs(scale))
       ++half;
-    return f32FromF16(half);
+    return std::copysign(f32FromF16(half), scale);
   }
 
   /// The grid that reaches from range.min to range.max (and includes 0).
@@ -255,23 +256,44 @@ private:
     Grid grid = gridOver(range);
     if (options.rule == ScaleRule::Max || grid.scale == 0 || !(grid.scale <= 65504.0f))
       return grid;
-    return refine(group, range, grid);
+    Search search{group, range, grid, errorOf(group, grid)};
+    refine(search);
+    if (info.zero == ZeroPoint::None && info.isWeight) {
+      // Codes reach one step further down than up: a negative scale gives that step to the
+      // positive end.
+      const Grid turned{-grid.scale, grid.zero};
+      Search mirrored{group, range, turned, errorOf(group, turned)};
+      refine(mirrored);
+      if (mirrored.error < search.error)
+        return mirrored.best;
+    }
+    return search.best;
   }
 
+  /// The best grid so far, and what it was found with.
+  struct Search {
+    const Group &group;
+    Range range;
+    Grid best;
+    double error;
+    float low = 1, high = 1; ///< factors of the range that gave `best`
+  };
+
   /// Rule Mse: narrower ranges, coarse then fine, then the least-squares scale for the best codes.
-  Grid refine(const Group &group, Range range, Grid best) const {
-    double bestError = errorOf(group, best);
-    float low = 1, high = 1; // factors of the range that gave `best`
+  /// The sign of the scale stays.
+  void refine(Search &search) const {
+    const float sign = std::copysign(1.0f, search.best.scale);
     auto consider = [&](float lowFactor, float highFactor) {
-      Grid grid = gridOver({range.min * lowFactor, range.max * highFactor});
+      Grid grid = gridOver({search.range.min * lowFactor, search.range.max * highFactor});
       if (!(grid.scale > 0) || !(grid.scale <= 65504.0f))
         return;
-      double error = errorOf(group, grid);
-      if (error < bestError) {
-        bestError = error;
-        best = grid;
-        low = lowFactor;
-        high = highFactor;
+      grid.scale *= sign;
+      double error = errorOf(search.group, grid);
+      if (error < search.error) {
+        search.error = error;
+        search.best = grid;
+        search.low = lowFactor;
+        search.high = highFactor;
       }
     };
     for (float factor : {0.9f, 0.8f, 0.7f, 0.6f})
@@ -280,31 +302,30 @@ private:
       for (float factor : {0.5f, 0.4f, 0.3f})
         consider(factor, factor);
     for (float step : {0.05f, 0.025f}) {
-      const float at = low;
+      const float at = search.low;
       consider(at - step, at - step);
       consider(at + step, at + step);
     }
     if (info.zero == ZeroPoint::Integer)
       for (float step : {0.1f, 0.05f}) { // the two ends on their own
-        const float lowAt = low, highAt = high;
+        const float lowAt = search.low, highAt = search.high;
         consider(lowAt - step, highAt);
         consider(lowAt + step, highAt);
-        consider(low, highAt - step);
-        consider(low, highAt + step);
+        consider(search.low, highAt - step);
+        consider(search.low, highAt + step);
       }
     for (int i = 0; i < 2; ++i) {
-      Grid grid = best;
+      Grid grid = search.best;
       grid.scale =
-          stored(leastSquaresScale(group, best.scale, static_cast<float>(lowest - best.zero),
-                                   static_cast<float>(highest - best.zero)));
-      if (!(grid.scale > 0) || grid.scale == best.scale)
+          stored(leastSquaresScale(search.group, grid.scale, static_cast<float>(lowest - grid.zero),
+                                   static_cast<float>(highest - grid.zero)));
+      if (!(grid.scale * sign > 0) || grid.scale == search.best.scale)
         break;
-      if (double error = errorOf(group, grid); error < bestError) {
-        bestError = error;
-        best = grid;
+      if (double error = errorOf(search.group, grid); error < search.error) {
+        search.error = error;
+        search.best = grid;
       }
     }
-    return best;
   }
 
   int32_t highest, lowest;

@@ -22,7 +22,8 @@ bool isScaled(const FormatInfo &info) {
   return isWritten(info) && info.family != CodecFamily::Float;
 }
 bool hasSearch(const FormatInfo &info) {
-  return isScaled(info) && info.family != CodecFamily::Ggml && info.side != SideData::Scale && info.side != SideData::Block128;
+  return isScaled(info) && info.family != CodecFamily::Ggml && info.side != SideData::Scale &&
+         info.side != SideData::Block128;
 }
 
 TEST_P(EveryEncoder, KeepsTheErrorOfNormalDataBelowItsTolerance) {
@@ -169,8 +170,7 @@ TEST_P(EveryEncoder, WritesTheSameCodesForWhatItRead) {
 
 INSTANTIATE_TEST_SUITE_P(Codec, EveryEncoder, testing::ValuesIn(formatsThat(isWritten)),
                          formatTestName);
-INSTANTIATE_TEST_SUITE_P(Codec, EveryGrid, testing::ValuesIn(formatsThat(hasGrid)),
-                         formatTestName);
+INSTANTIATE_TEST_SUITE_P(Codec, EveryGrid, testing::ValuesIn(formatsThat(hasGrid)), formatTestName);
 INSTANTIATE_TEST_SUITE_P(Codec, EveryScaled, testing::ValuesIn(formatsThat(isScaled)),
                          formatTestName);
 INSTANTIATE_TEST_SUITE_P(Codec, EverySearch, testing::ValuesIn(formatsThat(hasSearch)),
@@ -259,6 +259,28 @@ TEST(AffineCodec, ImportanceMovesTheErrorAway) {
     weighted += std::pow(b[i] - x[i], 2);
   }
   EXPECT_LT(weighted, plain);
+}
+
+TEST(AffineCodec, SearchGivesTheFurtherStepToEitherEnd) {
+  EncodeOptions options;
+  options.rule = ScaleRule::Mse;
+  // Codes of 2 bits are -2 .. 1: these values fit exactly, whichever sign reaches further.
+  for (float sign : {1.0f, -1.0f}) {
+    const FormatInfo &info = formatInfo(FormatId::Int2G64);
+    std::vector<float> x(64);
+    for (size_t i = 0; i < x.size(); ++i)
+      x[i] = sign * float(int(i % 4) - 1);
+    EXPECT_EQ(decoded(info, encoded(info, x, options), x), x) << sign;
+  }
+  for (FormatId id : {FormatId::Int3G64, FormatId::Int4G128, FormatId::Int4, FormatId::Int8}) {
+    const FormatInfo &info = formatInfo(id);
+    std::vector<float> x = normalValues(256, 5), turned;
+    for (float value : x)
+      turned.push_back(-value);
+    EXPECT_EQ(squaredError(decoded(info, encoded(info, x, options), x), x),
+              squaredError(decoded(info, encoded(info, turned, options), turned), turned))
+        << info.name;
+  }
 }
 
 TEST(AffineCodec, StaticActivationsSaturateSymmetrically) {

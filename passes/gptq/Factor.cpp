@@ -25,8 +25,8 @@ namespace {
 
 constexpr int64_t panel = 64;
 
-QPLAN_VECTOR_CLONES void subtractProduct(double *out, const double *a, int64_t terms, const double *b,
-                                     int64_t stride, int64_t n) {
+QPLAN_VECTOR_CLONES void subtractProduct(double *out, const double *a, int64_t terms,
+                                         const double *b, int64_t stride, int64_t n) {
   subtractProductInline<double>(out, a, terms, b, stride, n);
 }
 
@@ -130,6 +130,16 @@ llvm::Expected<GptqFactor> GptqFactor::create(llvm::ArrayRef<double> gram, int64
     // much damping for all would leave no feedback among the columns that most tokens use.
     reversed[r * n + r] = gram[row * n + row] > 0 ? reversed[r * n + r] * (1 + options.damp) : 1.0;
   });
+  if (options.sweeps > 0) {
+    made.moments.resize(size_t(n * n));
+    parallelFor(n, threads, [&](int64_t r) {
+      for (int64_t c = 0; c <= r; ++c) {
+        const float value = float(reversed[r * n + c]);
+        made.moments[(n - 1 - r) * n + (n - 1 - c)] = made.moments[(n - 1 - c) * n + (n - 1 - r)] =
+            value;
+      }
+    });
+  }
   if (!factorize(reversed, n, threads))
     return inputError("{}: the second moments of its input are singular in f64 with damp={}; give "
                       "more text (--calib-samples) or raise damp",

@@ -3,9 +3,11 @@
 // GPTQ (Frantar et al., arXiv:2210.17323): with H = mean x x^T of the rows x that
 // enter a linear, codes of a weight row are chosen column by column, and what each
 // column lost is made up for by the columns still to come, so that (w - q) H (w - q)^T
-// becomes small. Scales are those of the unchanged weights ("static groups"), so
-// columns may be taken in any order and nothing but the format's own rows is stored.
-// Results depend neither on the number of threads nor on the width of vectors.
+// becomes small. Sweeps of coordinate descent make it smaller: each code in turn becomes the best
+// one for what all others are (QuantEase, Behdin et al., arXiv:2309.01885). Scales are those of the
+// unchanged weights ("static groups"), so columns may be taken in any order and nothing but the
+// format's own rows is stored. Results depend neither on the number of threads nor on the width of
+// vectors.
 //
 //===----------------------------------------------------------------------===//
 #ifndef QPLAN_PASSES_GPTQ_GPTQ_H
@@ -28,6 +30,8 @@ struct GptqOptions {
                         ///< to 0.3 the best on text that was not seen, with 16 thousand rows
   bool actOrder = true; ///< columns of large mean square first, not from left to right
   bool mse = true;      ///< scales by the weighted search of @mse, not from the largest magnitude
+  int sweeps = 0;       ///< times that every code is chosen anew, given all others; not of tcq rows
+                        ///< and sparse ones
   int beam = 128;       ///< candidates that the search of a tcq row keeps, 1 to 512
 };
 
@@ -48,13 +52,15 @@ public:
   const std::vector<float> &meanSquare() const { return diagonal; }
   /// For step j, the shares [j] of the errors of steps i < j to take off its weight.
   const float *shares(int64_t j) const { return feedback.data() + j * columns(); }
+  /// For step j, the row of H, damped, in the order of steps [columns]; none without sweeps.
+  const float *momentsOf(int64_t j) const { return moments.data() + j * columns(); }
   /// For each step, the weight [columns] of its squared error in (w - q) H (w - q)^T, once
   /// errors are fed forward.
   const std::vector<float> &errorWeights() const { return pivots; }
 
 private:
   std::vector<int32_t> order;
-  std::vector<float> diagonal, feedback, pivots;
+  std::vector<float> diagonal, feedback, pivots, moments;
 };
 
 /// Reads rows [first, first + count) into out[count, columns]. Called from several threads.

@@ -26,7 +26,7 @@ namespace {
 constexpr int64_t tileRows = 64, block = 128;
 
 QPLAN_VECTOR_CLONES void subtractProduct(float *out, const float *a, int64_t terms, const float *b,
-                                     int64_t stride, int64_t n) {
+                                         int64_t stride, int64_t n) {
   subtractProductInline<float>(out, a, terms, b, stride, n);
 }
 
@@ -38,7 +38,7 @@ struct Grids {
 
 /// Rounds one column of the tile as the encoder does: codes, and what was lost.
 QPLAN_VECTOR_CLONES void roundColumn(const float *weight, const Grids &grids, float lowest,
-                                 float highest, uint8_t *codes, float *lost) {
+                                     float highest, uint8_t *codes, float *lost) {
   constexpr float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to even
   for (int64_t r = 0; r < tileRows; ++r) {
     const float scale = grids.scale[r], zero = grids.zero[r];
@@ -83,7 +83,7 @@ public:
         columns(factor.columns()), bytes(int64_t(codec.bytesPerRow(columns))),
         values(size_t(tileRows * columns)), steps(size_t(tileRows * columns)),
         codes(size_t(tileRows * columns)), rowCodes(size_t(columns)),
-        lost(size_t(tileRows * block)) {}
+        lost(size_t(tileRows * block)), chosen(values.size()), error(values.size()) {}
 
   llvm::Error round(int64_t first, int64_t count, GptqRows read, uint8_t *out) override {
     if (auto error = read(first, count, values.data()))
@@ -92,6 +92,8 @@ public:
       if (auto error = chooseGrids(first, count, out))
         return error;
     chooseCodes(count);
+    if (options.sweeps > 0 && codec.hasGrid() && codec.format().family != CodecFamily::Sparse)
+      improveCodes(count);
     for (int64_t r = 0; r < count; ++r)
       if (auto error = store(first, r, out + r * bytes))
         return error;
@@ -166,6 +168,13 @@ private:
     }
   }
 
+  /// What `code` stands for in row `r` of group `g`.
+  float valueOf(size_t g, int64_t r, uint8_t code) const {
+    const Grids &at = grids[g];
+    return at.scale[r] * (codec.format().isInteger() ? float(code) - at.zero[r]
+                                                     : elementValues(codec.format().id)[code]);
+  }
+
   /// Rounds one column of group `g`.
   void roundToGrid(size_t g, const float *column, uint8_t *to, float *left) {
     const FormatInfo &info = codec.format();
@@ -222,6 +231,51 @@ private:
     }
   }
 
+  /// Coordinate descent on (w - q) H (w - q)^T, from the codes that were chosen.
+  void improveCodes(int64_t count) {
+    std::vector<float> &pull = steps; // H (w - q), by steps
+    for (int64_t step = 0; step < columns; ++step) {
+      const size_t g = size_t(factor.columnAt(step) / grid.group);
+      for (int64_t r = 0; r < tileRows; ++r) {
+        const size_t at = size_t(step * tileRows + r);
+        chosen[at] = r < count ? valueOf(g, r, codes[at]) : 0.0f;
+        error[at] = r < count ? chosen[at] - values[r * columns + factor.columnAt(step)] : 0.0f;
+        pull[at] = 0;
+      }
+    }
+    for (int64_t j = 0; j < columns; ++j)
+      subtractProduct(&pull[j * tileRows], factor.momentsOf(j), columns, error.data(), tileRows,
+                      tileRows);
+    for (int sweep = 0; sweep < options.sweeps; ++sweep)
+      for (int64_t begin = 0; begin < columns; begin += block)
+        improveBlock(begin, std::min(begin + block, columns));
+  }
+
+  /// Steps [begin, end) in turn; `lost` holds by how much each has grown.
+  void improveBlock(int64_t begin, int64_t end) {
+    std::vector<float> &pull = steps;
+    for (int64_t j = begin; j < end; ++j) {
+      const float *moments = factor.momentsOf(j);
+      float *grown = &lost[(j - begin) * tileRows], *value = &chosen[j * tileRows];
+      float wanted[tileRows], left[tileRows];
+      subtractProduct(&pull[j * tileRows], moments + begin, j - begin, lost.data(), tileRows,
+                      tileRows);
+      for (int64_t r = 0; r < tileRows; ++r)
+        wanted[r] = value[r] + pull[j * tileRows + r] / moments[j];
+      roundToGrid(size_t(factor.columnAt(j) / grid.group), wanted, &codes[j * tileRows], left);
+      for (int64_t r = 0; r < tileRows; ++r) {
+        const float next = wanted[r] - left[r];
+        grown[r] = next - value[r];
+        value[r] = next;
+      }
+    }
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t from = j < begin || j >= end ? begin : j;
+      subtractProduct(&pull[j * tileRows], factor.momentsOf(j) + from, end - from,
+                      &lost[(from - begin) * tileRows], tileRows, tileRows);
+    }
+  }
+
   const GptqFactor &factor;
   const Codec &codec;
   llvm::ArrayRef<float> side;
@@ -233,6 +287,7 @@ private:
   std::vector<uint8_t> rowCodes;    ///< [columns]
   std::vector<float> lost;          ///< [steps of the block, rows]
   std::vector<Grids> grids;         ///< [groups]
+  std::vector<float> chosen, error; ///< [steps, rows]: what codes stand for, less the weights
   bool pruned[4][tileRows];         ///< of the four columns at hand, in sparse formats
   float rounded[tileRows];          ///< the step at hand, in formats without grid
   GridRow grid;

@@ -17,7 +17,8 @@ GptqOptions optionsOf(const Treatment &treatment) {
   // The bits of a tcq row are in the order of columns.
   const bool ordered = formatInfo(treatment.weight).family == CodecFamily::Trellis;
   return {treatment.parameter("damp"), !ordered && treatment.parameter("actorder") != 0,
-          treatment.parameter("mse") != 0, int(treatment.parameter("beam"))};
+          treatment.parameter("mse") != 0, ordered ? 0 : int(treatment.parameter("sweeps")),
+          int(treatment.parameter("beam"))};
 }
 
 class GptqRounder final : public MomentRounder {
@@ -43,9 +44,10 @@ public:
       return usageError("gptq takes the factors of awq or those of smoothquant; leave out awq=1 or "
                         "smooth=1");
     if (formatInfo(treatment.weight).family == CodecFamily::Sparse)
-      return usageError("gptq rounds what it is given, and {} must also choose what it keeps; write "
-                        "@sparsegpt",
-                        formatName(treatment.weight).str());
+      return usageError(
+          "gptq rounds what it is given, and {} must also choose what it keeps; write "
+          "@sparsegpt",
+          formatName(treatment.weight).str());
     if (canRoundGptq(treatment.weight))
       return llvm::Error::success();
     return usageError("gptq chooses codes whose scales are fixed, and those of {} are not; leave "
@@ -69,12 +71,12 @@ public:
 
   bool rounds(const Treatment &) const override { return true; }
 
-  llvm::Expected<std::unique_ptr<MomentRounder>>
-  rounder(const InputMoments &moments, const Treatment &treatment,
-          unsigned threads) const override {
+  llvm::Expected<std::unique_ptr<MomentRounder>> rounder(const InputMoments &moments,
+                                                         const Treatment &treatment,
+                                                         unsigned threads) const override {
     GptqOptions options = optionsOf(treatment);
-    auto factor = GptqFactor::create(moments.gram, moments.columns, moments.count, options,
-                                     threads, moments.subject);
+    auto factor = GptqFactor::create(moments.gram, moments.columns, moments.count, options, threads,
+                                     moments.subject);
     if (!factor)
       return factor.takeError();
     return std::make_unique<GptqRounder>(std::move(*factor), options, threads);

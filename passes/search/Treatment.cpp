@@ -22,7 +22,7 @@ namespace {
 struct ParameterRow {
   const char *name;
   double preset, least, most;
-  bool isSwitch = false; ///< 0 or 1, nothing between
+  bool isSwitch = false;                  ///< 0 or 1, nothing between
   std::vector<const char *> choices = {}; ///< names of the values 0, 1, ...; empty: numbers
 };
 
@@ -50,8 +50,13 @@ const std::vector<MethodRow> &methods() {
       {Method::SmoothQuantPlus, "smoothquantplus", {{"alpha", -1, 0.0, 1.0}}},
       {Method::Gptq,
        "gptq",
-       {{"damp", 0.1, 1e-6, 1.0}, {"actorder", 1, 0, 1, true}, {"mse", 1, 0, 1, true},
-        {"beam", 128, 1, 512}, {"awq", 0, 0, 1, true}, {"smooth", 0, 0, 1, true},
+       {{"damp", 0.1, 1e-6, 1.0},
+        {"actorder", 1, 0, 1, true},
+        {"mse", 1, 0, 1, true},
+        {"sweeps", 3, 0, 100},
+        {"beam", 128, 1, 512},
+        {"awq", 0, 0, 1, true},
+        {"smooth", 0, 0, 1, true},
         {"each", 0, 0, 1, true}}},
       {Method::SparseGpt, "sparsegpt", {{"damp", 0.01, 1e-6, 1.0}, {"mse", 1, 0, 1, true}}},
       {Method::Awq, "awq", {{"clip", 0, 0, 1, true}, {"each", 0, 0, 1, true}}},
@@ -68,8 +73,12 @@ struct ActivationRow {
   const char *format;
 };
 constexpr ActivationRow activations[] = {
-    {"8", "int8_token"},   {"8b32", "int8_b32"},      {"8b256", "int8_b256"},
-    {"8s", "int8_tensor"}, {"fp8", "fp8_e4m3_token"}, {"fp8s", "fp8_e4m3_tensor"},
+    {"8", "int8_token"},
+    {"8b32", "int8_b32"},
+    {"8b256", "int8_b256"},
+    {"8s", "int8_tensor"},
+    {"fp8", "fp8_e4m3_token"},
+    {"fp8s", "fp8_e4m3_tensor"},
     {"fp8e5m2", "fp8_e5m2_token"},
     {"fp8e3m4", "fp8_e3m4_token"},
     {"fp8e2m5", "fp8_e2m5_token"},

@@ -231,7 +231,7 @@ std::vector<float> dense(const Problem &problem, FormatId format, const GptqOpti
 
 FormatId named(llvm::StringRef name) { return llvm::cantFail(parseFormat(name)); }
 
-constexpr const char *formats[] = {"int4_g32", "int4_g64_asym", "int4_g128_asym", "int4", "int8",
+constexpr const char *formats[] = {"int4_g32", "int4_g64_asym", "int4_g128_asym", "int4",  "int8",
                                    "nf4",      "mxfp4",         "nvfp4",          "fp4_dq"};
 
 /// Formats whose encoder rounds to the scales that it stores.
@@ -256,6 +256,49 @@ TEST(Gptq, AgreesWithTheDenseAlgorithm) {
         EXPECT_NEAR(problem.objective(found) / problem.objective(expected), 1.0, 0.01)
             << name << actOrder << mse;
       }
+}
+
+TEST(Gptq, SweepsEndWhereNoCodeAloneCanImprove) {
+  Problem problem(70, 200, 600, 4);
+  const int64_t n = problem.columns;
+  for (const char *name : {"int4_g32", "int3_g64_asym", "int4"}) {
+    FormatId format = named(name);
+    const Codec &codec = codecFor(format);
+    GptqOptions options;
+    // What the sweeps lower has the damping in it.
+    Problem damped = problem;
+    for (int64_t i = 0; i < n; ++i)
+      damped.gram[i * n + i] *= 1 + options.damp;
+    double before = damped.objective(problem.decoded(format, problem.solve(format, options)));
+    for (int sweeps : {1, 3, 40}) {
+      options.sweeps = sweeps;
+      double now = damped.objective(problem.decoded(format, problem.solve(format, options)));
+      EXPECT_LT(now, before) << name << ", sweeps " << sweeps;
+      before = now;
+    }
+    const std::vector<uint8_t> bytes = problem.solve(format, options);
+    const std::vector<float> values = problem.decoded(format, bytes);
+    const int highest = (1 << codec.format().elementBits) - 1;
+    int64_t better = 0;
+    for (int64_t r = 0; r < problem.rows; ++r) {
+      GridRow row;
+      codec.gridRow(bytes.data() + r * codec.bytesPerRow(n), n, row, {});
+      for (int64_t c = 0; c < n; ++c) {
+        double slope = 0; // of the objective, half
+        for (int64_t j = 0; j < n; ++j)
+          slope += damped.gram[c * n + j] * (double(values[r * n + j]) - problem.weight[r * n + j]);
+        for (int by : {-1, 1}) {
+          const int code = row.codes[c] + by;
+          if (code < 0 || code > highest)
+            continue;
+          const double step = by * double(row.scale[c / row.group]);
+          better += step * step * damped.gram[c * n + c] + 2 * step * slope <
+                    -1e-6 * step * step * damped.gram[c * n + c];
+        }
+      }
+    }
+    EXPECT_EQ(better, 0) << name;
+  }
 }
 
 TEST(SparseGpt, AgreesWithTheDenseAlgorithm) {
@@ -327,7 +370,7 @@ TEST(Gptq, RoundsGroupsOfDifferentWidths) {
     EXPECT_EQ(problem.solve(format, options), problem.solve(format, options, 3))
         << name << ": threads matter";
   }
-  EXPECT_LT(objectiveOf("mix4_5"), 0.85 * objectiveOf("int4_g32"));
+  EXPECT_LT(objectiveOf("mix4_5"), 0.9 * objectiveOf("int4_g32"));
 }
 
 TEST(Gptq, SearchesTcqRowsForTheSameObjective) {
@@ -341,13 +384,17 @@ TEST(Gptq, SearchesTcqRowsForTheSameObjective) {
     FormatId format = named(name);
     std::vector<uint8_t> rows = problem.solve(format, ordered);
     double solved = problem.objective(problem.decoded(format, rows));
-    EXPECT_LT(solved, 0.7 * problem.objective(problem.decoded(format, problem.nearest(format, ordered))));
-    EXPECT_LT(solved, 0.8 * problem.objective(problem.decoded(format, problem.solve(format, narrow))));
+    EXPECT_LT(solved,
+              0.7 * problem.objective(problem.decoded(format, problem.nearest(format, ordered))));
+    EXPECT_LT(solved,
+              0.8 * problem.objective(problem.decoded(format, problem.solve(format, narrow))));
     EXPECT_EQ(rows, problem.solve(format, ordered, 3)) << "threads matter";
   }
   // As many bits as integers in groups, and about half their loss.
-  EXPECT_LT(problem.objective(problem.decoded(named("tcq4_5"), problem.solve(named("tcq4_5"), ordered))),
-            0.6 * problem.objective(problem.decoded(named("int4_g32"), problem.solve(named("int4_g32"), ordered))));
+  EXPECT_LT(
+      problem.objective(problem.decoded(named("tcq4_5"), problem.solve(named("tcq4_5"), ordered))),
+      0.6 * problem.objective(
+                problem.decoded(named("int4_g32"), problem.solve(named("int4_g32"), ordered))));
   // The bits of a row are in the order of its columns.
   auto factor = problem.factor(GptqOptions());
   auto read = [](int64_t, int64_t, float *) { return llvm::Error::success(); };

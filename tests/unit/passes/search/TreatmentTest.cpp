@@ -92,9 +92,8 @@ TEST(Treatment, CanonicalTextIsReadBackForEveryWeightFormat) {
   for (const FormatInfo &info : allFormats()) {
     if (!info.isWeight)
       continue;
-    for (const char *suffix :
-         {"", "a8", "a16", "a8b32", "afp8s", "@mse", "a8@smoothquant{alpha=0.25}",
-          "@gptq{actorder=0,damp=0.05}"}) {
+    for (const char *suffix : {"", "a8", "a16", "a8b32", "afp8s", "@mse",
+                               "a8@smoothquant{alpha=0.25}", "@gptq{actorder=0,damp=0.05}"}) {
       auto treatment = parseTreatment(std::string(info.name) + suffix);
       ASSERT_TRUE(bool(treatment)) << messageOf(treatment.takeError());
       auto again = parseTreatment(printTreatment(*treatment));
@@ -127,12 +126,15 @@ TEST(Treatment, ErrorsNameWhatIsWrongAndWhatIsNear) {
   expectMessage("int8a", "'a' is no activation format");
   expectMessage("int8@smothquant", "did you mean 'smoothquant'?");
   expectMessage("int8@", "'' is no method");
-  expectMessage("int8@sorcery", "known: max, mse, imatrix, smoothquant, smoothquantplus, gptq, sparsegpt, awq, awq_clip, "
-                                 "llm_int8");
+  expectMessage(
+      "int8@sorcery",
+      "known: max, mse, imatrix, smoothquant, smoothquantplus, gptq, sparsegpt, awq, awq_clip, "
+      "llm_int8");
   expectMessage("int4_g64@gtpq", "did you mean 'gptq'?");
   expectMessage("int4_g64@gptq{mse=0.5}", "is 0.5, expected 0 or 1");
   expectMessage("int4_g64@gptq{damp=0}", "expected 1e-06 to 1");
-  expectMessage("int4_g64@gptq{sym=1}", "(it has: damp, actorder, mse, beam, awq, smooth, each)");
+  expectMessage("int4_g64@gptq{sym=1}",
+                "(it has: damp, actorder, mse, sweeps, beam, awq, smooth, each)");
   expectMessage("int8{alpha=1}", "method 'max' has no parameter 'alpha' (it has: none)");
   expectMessage("int8@smoothquant{beta=1}", "(it has: alpha, search)");
   expectMessage("int8a8{range=mse}", "is for activations of one static scale");

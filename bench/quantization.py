@@ -33,8 +33,8 @@ FACTOR, SLACK = 1.03, 0.0002
 
 
 def name_of(row):
-    cache = row.get("arguments", [])
-    return row["treatment"] + (f" + {cache[1]} KV" if cache else "")
+    return (row["treatment"] + (f" --rotate {row['rotate']}" if "rotate" in row else "")
+            + (f" + {row['cache']} KV" if "cache" in row else ""))
 
 
 def wanted(row, patterns):
@@ -49,8 +49,10 @@ def asked(options):
 def measure(options, row, reference, missing):
     """The figures of one row that are `missing`; plans are removed when they are scored."""
     plan = os.path.join(options.folder, "row.qplan")
-    shared = ["--quant", row["treatment"], "--calib", options.calib, "--statistics", options.statistics,
-              *(row.get("arguments") or ["--kv-cache", "f32"])]
+    rotate = ["--rotate", row["rotate"]] if "rotate" in row else []
+    statistics = os.path.join(options.folder, "-".join(["statistics", *rotate[1:]]) + ".json")
+    shared = ["--quant", row["treatment"], "--calib", options.calib, "--statistics", statistics,
+              "--kv-cache", row.get("cache", "f32"), *rotate]
     few = argparse.Namespace(**{**vars(options), "windows": options.qdq})
     try:
         start = time.perf_counter()
@@ -78,7 +80,6 @@ def measure(options, row, reference, missing):
 def run_rows(options):
     options.folder = os.path.join(common.ROOT, "out", "quantization", options.name)
     os.makedirs(options.folder, exist_ok=True)
-    options.statistics = os.path.join(options.folder, "statistics.json")
     kept = os.path.join(options.folder, "results.json")
     results = json.load(open(kept)) if os.path.exists(kept) else {}
     reference = common.compile_plan(options.qplan, options.model, os.path.join(options.folder, "reference.qplan"),
@@ -213,7 +214,7 @@ def outliers(model):
 def draw(record, rows):
     """Stored bits against KL, one mark a row."""
     points = [(row["group"], name_of(row), record["figures"][name_of(row)]) for row in rows
-              if name_of(row) in record["figures"] and not row.get("arguments")]
+              if name_of(row) in record["figures"] and "cache" not in row]
     path = os.path.join(common.ROOT, "bench", f"quantization-{record['model']}.svg")
     plot.scatter(path, f"{record['model']}: what a stored bit buys", "stored bits a weight", "KL(f32 || row), nats",
                  [(group, name, each["bits"], each["kl"]) for group, name, each in points])

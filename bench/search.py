@@ -74,7 +74,8 @@ class Bench:
 
     def calibration(self, activations):
         return ["--calib", self.options.calib, "--statistics",
-                os.path.join(self.folder, f"statistics-{activations}.json")]
+                os.path.join(self.folder, f"statistics-{activations}.json"),
+                *(["--rotate", self.options.rotate] if self.options.rotate else [])]
 
     def front(self, activations):
         """The front for one kind of activations, made once; its time is a figure."""
@@ -193,7 +194,7 @@ class Bench:
         self.predicts()
         self.times()
         common.write_record(f"search-{self.options.name}",
-                            {"model": self.options.name, "auto": self.options.auto,
+                            {"model": self.options.name, "auto": self.options.auto, "rotate": self.options.rotate,
                              "text": os.path.basename(self.options.text), "windows": self.options.windows,
                              "figures": self.results})
 
@@ -226,7 +227,8 @@ def page_of(record):
                       f"{mine['kl'] / goal:.2f}" if goal else "",
                       f"{mine['answer_s']:.3f}" if "answer_s" in mine else "", f"{mine['compile_s']:.0f}"])
     windows = next((value["windows"] for value in figures.values() if "windows" in value), record["windows"])
-    parts = [f"## {record['model']}\n\n`--auto {record['auto']}`, {windows} windows of {record['text']}, "
+    rotate = f" --rotate {record['rotate']}" if record.get("rotate") else ""
+    parts = [f"## {record['model']}\n\n`--auto {record['auto']}{rotate}`, {windows} windows of {record['text']}, "
              f"commit {record['commit']}, {record['cpu']}, {record['cores']} cores.\n"]
     if lines:
         parts.append(common.markdown(["budget", "activations", "bits", "predicted KL", "KL", "top-1", "best public mix",
@@ -268,6 +270,7 @@ def main():
     parser.add_argument("model", nargs="?")
     parser.add_argument("--name", default="small", help="of the model in records and in bench/search.json")
     parser.add_argument("--auto", default="all")
+    parser.add_argument("--rotate", help="what is rotated before the search, as qplan's option")
     parser.add_argument("--budgets", help="only these, separated by commas")
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--predict", type=int, default=0, metavar="N", help="random recipes to compare")

@@ -44,7 +44,7 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
 
   PassInputs inputs;
   OpenedInputs opened;
-  llvm::DenseMap<Operation *, Site> sites; ///< of layers, by op
+  llvm::DenseMap<Operation *, Site> sites; ///< linears of layers, experts and routers among them
 
   void runOnOperation() override {
     if (auto error = run()) {
@@ -93,7 +93,7 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
   }
 
   /// Whether columns of the weights of `op` can be rotated with its input.
-  bool readsRotated(Operation *op) const { return sites.contains(op) && !isa<qp::EmbeddingOp>(op); }
+  bool readsRotated(Operation *op) const { return sites.contains(op); }
 
   void transformWeights(Operation *op, const std::string &transform) {
     Site &site = sites[op];
@@ -234,26 +234,25 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
   //===--------------------------------------------------------------------===//
 
   llvm::Error rotateValues() {
-    bool any = false;
-    auto rotate = [&](qp::AttentionOp op) -> llvm::Error {
+    llvm::SmallVector<qp::AttentionOp> ops;
+    getOperation().walk([&](qp::AttentionOp op) {
       auto value = op.getValue().getDefiningOp<qp::LinearOp>();
-      if (!value || !sites.contains(value) || !op.getValue().hasOneUse() ||
-          !llvm::all_of(op->getUsers(), [&](Operation *user) { return readsRotated(user); }))
-        return llvm::Error::success();
+      if (value && sites.contains(value) && op.getValue().hasOneUse() &&
+          llvm::all_of(op->getUsers(), [&](Operation *user) { return readsRotated(user); }))
+        ops.push_back(op);
+    });
+    for (qp::AttentionOp op : ops) {
       auto block = blockFor("values", int64_t(op.getHeadDim()), largestRowBlock);
       if (!block)
         return block.takeError();
-      rotateRows(value, *block);
+      rotateRows(op.getValue().getDefiningOp<qp::LinearOp>(), *block);
       for (Operation *user : llvm::SetVector<Operation *>(op->user_begin(), op->user_end()))
         rotateColumns(user, *block);
-      any = true;
-      return llvm::Error::success();
-    };
-    if (auto error = forEach<qp::AttentionOp>(rotate))
-      return error;
-    return any ? llvm::Error::success()
-               : usageError("--rotate values: no attention has values from a linear of their own; "
-                            "leave `values` out");
+    }
+    return ops.empty()
+               ? usageError("--rotate values: no attention has values from a linear of their "
+                            "own; leave `values` out")
+               : llvm::Error::success();
   }
 
   llvm::Error rotateDown() {
@@ -277,17 +276,6 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
     return readers.empty() ? usageError("--rotate down: no linear reads what an activation gives; "
                                         "leave `down` out")
                            : llvm::Error::success();
-  }
-
-  /// Calls `visit` on every `Op` until it fails.
-  template <typename Op>
-  llvm::Error forEach(llvm::function_ref<llvm::Error(Op)> visit) {
-    llvm::Error failure = llvm::Error::success();
-    getOperation().walk([&](Op op) {
-      failure = visit(op);
-      return failure ? WalkResult::interrupt() : WalkResult::advance();
-    });
-    return failure;
   }
 };
 

@@ -139,6 +139,8 @@ llvm::Expected<nlohmann::ordered_json> qplan::manifestOf(ModuleOp module, plan::
   manifest["layers"] = number("layers");
   manifest["hidden"] = number("hidden");
   manifest["kv_cache"] = program.getKvFormat().str();
+  if (!options.rotate.empty())
+    manifest["rotate"] = options.rotate;
   manifest["form"] = options.qdq ? "qdq" : "fused";
   double elements = std::max(summary->elements, 1.0);
   manifest["effective_bits"] = summary->bits / elements;

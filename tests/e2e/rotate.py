@@ -40,6 +40,10 @@ for treatment in ["int8a8", "int4_g64@gptq"]:
     check(same["rms_difference"] <= bound, f"{treatment} is not its QDQ form: {describe(same)}")
     print(f"{treatment:12} {describe(distance(plan, ids, exact))}", flush=True)
 
+facts = json.loads(subprocess.run(["qplan", "inspect", plan, "--json"], capture_output=True,
+                                  text=True, check=True).stdout)
+check(facts["rotate"] == "residual+values+down", f"inspect says {facts.get('rotate')}")
+
 # A recipe rotates by itself, and is not taken for another model.
 text = (work / "r.recipe").read_text()
 check("rotate: residual+values+down\n" in text, f"the recipe does not say what is rotated: {text}")

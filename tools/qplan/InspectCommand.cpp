@@ -43,8 +43,8 @@ llvm::Expected<nlohmann::ordered_json> inspectPlan(const std::string &path) {
     if (manifest->contains(key))
       out[key] = (*manifest)[key];
   out["target"] = targetText(*manifest);
-  for (const char *key : {"kv_cache", "qplan_version", "vocabulary", "context", "layers", "hidden",
-                          "form", "memory", "checkpoint", "license", "files", "sites"})
+  for (const char *key : {"kv_cache", "rotate", "qplan_version", "vocabulary", "context", "layers",
+                          "hidden", "form", "memory", "checkpoint", "license", "files", "sites"})
     if (manifest->contains(key))
       out[key] = (*manifest)[key];
   if (manifest->contains("target") && (*manifest)["target"].is_object())
@@ -164,6 +164,7 @@ void printTable(const std::string &path, const nlohmann::ordered_json &facts) {
   line("kv cache", fmt::format("{}, {} bytes a token", textOr(facts, "kv_cache"),
                                int64_t(numberOr(memory, "kv_page_bytes", 0) /
                                        std::max(1.0, numberOr(memory, "kv_page_tokens", 0)))));
+  line("rotated", textOr(facts, "rotate"));
   line("form", textOr(facts, "form"));
   line("qplan version", textOr(facts, "qplan_version"));
   std::string license = textOr(facts, "license");

@@ -107,20 +107,19 @@ void writeHeadline(Markup &page, const ReportFacts &facts) {
   const ReportData &data = facts.data;
   const auto &manifest = data.manifest;
   page.leaf("h1", {}, data.name);
-  page.leaf("p", {{"class", "soft"}},
-            fmt::format("{}, {:.1f} M parameters in {:.0f} layers, compiled for {}; keys and "
-                        "values in {}{}",
-                        textFact(manifest, "architecture"),
-                        factOf(manifest, "parameters").value_or(0) / 1e6,
-                        factOf(manifest, "layers").value_or(0), targetText(manifest),
-                        textFact(manifest, "kv_cache"),
-                        textFact(manifest, "form") == "qdq"
-                            ? "; this is the QDQ form, a reference in f32"
-                            : ""));
+  page.leaf(
+      "p", {{"class", "soft"}},
+      fmt::format(
+          "{}, {:.1f} M parameters in {:.0f} layers{}, compiled for {}; keys and "
+          "values in {}{}",
+          textFact(manifest, "architecture"), factOf(manifest, "parameters").value_or(0) / 1e6,
+          factOf(manifest, "layers").value_or(0),
+          manifest.contains("rotate") ? ", rotated (" + textFact(manifest, "rotate") + ")" : "",
+          targetText(manifest), textFact(manifest, "kv_cache"),
+          textFact(manifest, "form") == "qdq" ? "; this is the QDQ form, a reference in f32" : ""));
   page.leaf("p", {{"class", "verdict"}}, verdict(data));
   page.open("div", {{"class", "tiles"}});
-  writeTile(page, shortNumber(factOf(manifest, "effective_bits").value_or(0)),
-            "effective bits",
+  writeTile(page, shortNumber(factOf(manifest, "effective_bits").value_or(0)), "effective bits",
             fmt::format("all that is stored, in the layers; {} as ModelOpt counts",
                         shortNumber(factOf(manifest, "effective_bits_modelopt").value_or(0))));
   double ratio = shrinkage(data);

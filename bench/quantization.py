@@ -156,10 +156,10 @@ def findings(figures):
         lambda losses: "holds (under 1 %)" if max(losses) < 1 else
         "holds for the best (under 1 %)" if min(losses) < 1 else "does not hold")
     say("INT8 weights and activations lose 1 to 3 % when tuned",
-        ["int8a8s", "int8a8s@smoothquant{search=1}", "int8a8", "int8a8@smoothquant{search=1}"],
+        ["int8a8s", "int8a8s@smoothquant{search=1}", "int8a8", "int8a8@smoothquant{search=1}", "int8a8 --rotate all"],
         lambda losses: "holds, or better, for the tuned" if min(losses) < 3 else "does not hold")
     four = best(figures, "int4_g*@*", "tcq4_5@*")
-    eight = best(figures, "int8a8s@*")
+    eight = best(figures, "int8a8*")
     if four and eight:
         level = loss(figures, four[0]) <= loss(figures, eight[0]) + 1
         say("4-bit weights with 16-bit activations are level with 8-bit weights and activations", [four[0], eight[0]],

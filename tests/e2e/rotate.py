@@ -69,4 +69,15 @@ refused("statistics of another rotation", "made with --rotate down, but this run
         "--quant", "int8a8s", *statistics)
 refused("statistics of another rotation, without text", "made with --rotate 'down', this run has ''",
         "--quant", "int8a8s", "--statistics", work / "s.json")
+
+# A front is of one rotation, and its recipes rotate.
+front, recipe = work / "front.json", work / "f.recipe"
+search = ["qplan", "search", TINY, "-o", front, "--auto", "int4_g64@mse,int8a8", "--rotate", "down",
+          *calibration]
+subprocess.run(list(map(str, search)), check=True, capture_output=True)
+ask = ["qplan", "search", "--front", front, "--effective-bits", 6, "--save-recipe", recipe]
+subprocess.run(list(map(str, ask)), check=True, capture_output=True)
+check("rotate: down\n" in recipe.read_text(), f"the front's recipe: {recipe.read_text()}")
+run = subprocess.run([*map(str, ask), "--rotate", "all"], capture_output=True, text=True)
+check(run.returncode == 2 and "that search was of one with rotate: down" in run.stderr, run.stderr)
 finish()

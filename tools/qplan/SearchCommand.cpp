@@ -7,6 +7,7 @@
 
 #include "ir/Failure.h"
 #include "ir/packings/KvPages.h"
+#include "passes/search/Rotations.h"
 #include "tools/qplan/CommandLine.h"
 #include "tools/qplan/Output.h"
 #include "tools/qplan/SearchOptions.h"
@@ -61,8 +62,8 @@ std::string line(const SearchFront &front, const FrontPoint &point) {
   if (point.decodeMs)
     text += fmt::format("  {:>10.3f}", *point.decodeMs);
   if (point.cache)
-    text += fmt::format("  {:>12.0f}  {}", front.memoryBytes(point),
-                        front.caches[*point.cache].format);
+    text +=
+        fmt::format("  {:>12.0f}  {}", front.memoryBytes(point), front.caches[*point.cache].format);
   return text + "\n";
 }
 
@@ -73,8 +74,7 @@ void showCaches(const SearchFront &front) {
                     front.caches[0].decodeMs ? "     ms more" : ""));
   for (const FrontCache &cache : front.caches)
     print(fmt::format("{:<16}  {:>13.0f}  {:>12.6f}{}\n", cache.format, cache.bytesPerToken,
-                      cache.kl,
-                      cache.decodeMs ? fmt::format("  {:>10.3f}", *cache.decodeMs) : ""));
+                      cache.kl, cache.decodeMs ? fmt::format("  {:>10.3f}", *cache.decodeMs) : ""));
 }
 
 void showPoints(const SearchFront &front) {
@@ -136,9 +136,10 @@ llvm::Error adaptCaches(SearchFront &front, const SearchArguments &arguments) {
       return usageError("--kv-cache: {}", llvm::toString(format.takeError()));
     auto cache = front.cacheNamed(formatName(*format));
     if (!cache)
-      return usageError("--kv-cache {}: the search that made {} did not weigh it; search again with "
-                        "--kv-cache auto",
-                        o.kvCache, arguments.front);
+      return usageError(
+          "--kv-cache {}: the search that made {} did not weigh it; search again with "
+          "--kv-cache auto",
+          o.kvCache, arguments.front);
     front.caches = {FrontCache(front.caches[*cache])};
   }
   if (o.context && o.context != front.context) {
@@ -168,6 +169,16 @@ llvm::Expected<SearchFront> answer(const SearchArguments &arguments, const Budge
     return usageError("--front {}: that search took banks of experts whole; search the model again "
                       "with --single-experts, or leave it out",
                       arguments.front);
+  auto rotations = parseRotations(arguments.options.rotate);
+  if (!rotations)
+    return rotations.takeError();
+  if (rotations->any() && rotations->text() != front->rotate)
+    return usageError(
+        "--front {}: that search was of {}; search the model again with --rotate {}, or "
+        "leave it out",
+        arguments.front,
+        front->rotate.empty() ? "a model as it is" : "one with rotate: " + front->rotate,
+        rotations->text());
   front->chosen.reset();
   if (auto error = adaptCaches(*front, arguments))
     return std::move(error);
@@ -250,7 +261,8 @@ void addSearchCommand(CLI::App &app, Action &action) {
       "  qplan compile ./model -o m.qplan --recipe r.recipe --calib text.txt\n"
       "  qplan search ./model --calib text.txt -o front.json --kv-cache auto --context 8192 \\\n"
       "        --memory-bytes 2G                                 weights and cache together\n"
-      "Several budgets hold at once. With --max-kl the smallest plan within it is chosen (or, with\n"
+      "Several budgets hold at once. With --max-kl the smallest plan within it is chosen (or, "
+      "with\n"
       "a budget of size too, the fastest one), else the least damage.");
   auto arguments = std::make_shared<SearchArguments>();
   CompileOptions &options = arguments->options;
@@ -270,7 +282,8 @@ void addSearchCommand(CLI::App &app, Action &action) {
                  "Time the candidates' kernels, so that the front tells decode times")
       ->group(work);
   command
-      ->add_option("--threads", options.threads, "Threads to work with (default: the cores allowed)")
+      ->add_option("--threads", options.threads,
+                   "Threads to work with (default: the cores allowed)")
       ->type_name("N")
       ->check(CLI::Range(1u, 4096u))
       ->group(work);

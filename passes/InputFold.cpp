@@ -99,8 +99,7 @@ llvm::Error InputFold::apply(llvm::ArrayRef<float> factors, BlobStore &blobs) {
     return up.takeError();
   std::string multiply = "|scale_columns(" + *up + ")";
   for (const Site &site : sites) {
-    for (unsigned i = 0; i < site.weightCount; ++i)
-      site.op->setOperand(site.firstWeight + i, transformedWeight(site.weight(i), multiply));
+    transformWeights(site, multiply);
     site.op->setAttr(factorsAttr, StringAttr::get(site.op->getContext(), *up));
   }
   if (folds()) {
@@ -137,10 +136,7 @@ llvm::Error InputFold::divideProducer(llvm::ArrayRef<float> inverse, BlobStore &
   auto blob = blobs.putFloats({int64_t(rows.size())}, rows);
   if (!blob)
     return blob.takeError();
-  std::string divide = "|scale_rows(" + *blob + ")";
-  linear.getWeightMutable().assign(transformedWeight(linear.getWeight(), divide));
-  if (linear.getBias())
-    linear.getBiasMutable().assign(transformedWeight(linear.getBias(), divide));
+  transformRows(linear, "|scale_rows(" + *blob + ")");
   return llvm::Error::success();
 }
 

@@ -95,21 +95,16 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
   /// Whether columns of the weights of `op` can be rotated with its input.
   bool readsRotated(Operation *op) const { return sites.contains(op); }
 
-  void transformWeights(Operation *op, const std::string &transform) {
-    Site &site = sites[op];
-    for (unsigned i = 0; i < site.weightCount; ++i) {
-      op->setOperand(site.firstWeight + i, transformedWeight(site.weight(i), transform));
-      ++rotated;
-    }
+  void transform(Operation *op, const std::string &transform) {
+    transformWeights(sites[op], transform);
+    rotated += sites[op].weightCount;
   }
   void rotateColumns(Operation *op, int64_t block) {
-    transformWeights(op, fmt::format("|rotate_columns({})", block));
+    transform(op, fmt::format("|rotate_columns({})", block));
   }
   void rotateRows(qp::LinearOp linear, int64_t block) {
-    const std::string transform = fmt::format("|rotate_rows({})", block);
-    transformWeights(linear, transform);
-    if (linear.getBias())
-      linear.getBiasMutable().assign(transformedWeight(linear.getBias(), transform));
+    transformRows(linear, fmt::format("|rotate_rows({})", block));
+    ++rotated;
   }
 
   /// `value`, rotated, behind the op that makes it.
@@ -219,8 +214,7 @@ struct RotatePass : qplan::impl::RotateBase<RotatePass> {
     if (!ones)
       return ones.takeError();
     for (Operation *reader : llvm::SetVector<Operation *>(norm->user_begin(), norm->user_end()))
-      transformWeights(reader,
-                       fmt::format("|scale_columns({})|rotate_columns({})", *factors, block));
+      transform(reader, fmt::format("|scale_columns({})|rotate_columns({})", *factors, block));
     OpBuilder builder(norm);
     auto type = RankedTensorType::get({columns}, builder.getF32Type());
     norm.getGammaMutable().assign(

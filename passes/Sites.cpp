@@ -26,6 +26,17 @@ Value qplan::transformedWeight(Value operand, const std::string &transform) {
   return qp::WeightOp::create(builder, weight.getLoc(), type, weight.getSource().str() + transform);
 }
 
+void qplan::transformWeights(const Site &site, const std::string &transform) {
+  for (unsigned i = 0; i < site.weightCount; ++i)
+    site.op->setOperand(site.firstWeight + i, transformedWeight(site.weight(i), transform));
+}
+
+void qplan::transformRows(qp::LinearOp linear, const std::string &transform) {
+  linear.getWeightMutable().assign(transformedWeight(linear.getWeight(), transform));
+  if (linear.getBias())
+    linear.getBiasMutable().assign(transformedWeight(linear.getBias(), transform));
+}
+
 std::string qplan::keyCacheName(qp::AttentionOp op) {
   return fmt::format("layers.{}.attn.k_cache", int64_t(op.getLayer()));
 }

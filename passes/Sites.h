@@ -52,6 +52,10 @@ qp::WeightOp weightUnder(mlir::Value operand);
 /// The weight under `operand` after one more transform ("|transpose", ...), in f32: blocks of the
 /// checkpoint do not survive arithmetic.
 mlir::Value transformedWeight(mlir::Value operand, const std::string &transform);
+/// The same for all weights of `site`.
+void transformWeights(const Site &site, const std::string &transform);
+/// The same for the weight of `linear` and for its bias, if there is one: `transform` is of rows.
+void transformRows(qp::LinearOp linear, const std::string &transform);
 
 /// Names under which statistics keep what enters the cache: "layers.3.attn.k_cache" and
 /// "layers.3.attn.v_cache", [kv_heads * head_dim] columns each.

@@ -283,18 +283,29 @@ private:
 // Rotations
 //===----------------------------------------------------------------------===//
 
-class RotateColumns : public Unary {
+class Rotate : public Unary {
 public:
-  RotateColumns(Ptr input, int64_t block) : Unary(input, input->shape()), block(block) {}
+  Rotate(Ptr input, int64_t block, bool isByRow)
+      : Unary(input, input->shape()), block(block), isByRow(isByRow) {}
   void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
-                int64_t stride) const override;
+                int64_t stride) const override {
+    if (isByRow)
+      readRotatedRows(r0, nr, c0, nc, out, stride);
+    else
+      readRotatedColumns(r0, nr, c0, nc, out, stride);
+  }
 
 private:
+  void readRotatedColumns(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                          int64_t stride) const;
+  void readRotatedRows(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                       int64_t stride) const;
   int64_t block;
+  bool isByRow;
 };
 
-void RotateColumns::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
-                             int64_t stride) const {
+void Rotate::readRotatedColumns(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                                int64_t stride) const {
   const int64_t begin = c0 / block * block, end = (c0 + nc + block - 1) / block * block;
   std::vector<float> row(size_t(end - begin));
   for (int64_t r = 0; r < nr; ++r) {
@@ -305,18 +316,8 @@ void RotateColumns::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, flo
 }
 
 /// Every tile reads all rows of its blocks: as much as is wanted for tiles of whole blocks.
-class RotateRows : public Unary {
-public:
-  RotateRows(Ptr input, int64_t block) : Unary(input, input->shape()), block(block) {}
-  void readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
-                int64_t stride) const override;
-
-private:
-  int64_t block;
-};
-
-void RotateRows::readTile(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
-                          int64_t stride) const {
+void Rotate::readRotatedRows(int64_t r0, int64_t nr, int64_t c0, int64_t nc, float *out,
+                             int64_t stride) const {
   const int64_t width = std::max<int64_t>(16, (int64_t(1) << 16) / block);
   std::vector<float> rows(size_t(block * std::min(width, nc)));
   for (int64_t first = r0 / block * block; first < r0 + nr; first += block) {
@@ -425,11 +426,8 @@ WeightNode::Ptr makeMultiplyConstant(WeightNode::Ptr input, float factor) {
 WeightNode::Ptr makeScale(WeightNode::Ptr input, std::vector<float> factors, bool isByRow) {
   return std::make_shared<Scale>(std::move(input), std::move(factors), isByRow);
 }
-WeightNode::Ptr makeRotateColumns(WeightNode::Ptr input, int64_t block) {
-  return std::make_shared<RotateColumns>(std::move(input), block);
-}
-WeightNode::Ptr makeRotateRows(WeightNode::Ptr input, int64_t block) {
-  return std::make_shared<RotateRows>(std::move(input), block);
+WeightNode::Ptr makeRotate(WeightNode::Ptr input, int64_t block, bool isByRow) {
+  return std::make_shared<Rotate>(std::move(input), block, isByRow);
 }
 WeightNode::Ptr makeReshape(WeightNode::Ptr input, std::vector<int64_t> shape) {
   return std::make_shared<Reshape>(std::move(input), std::move(shape));

@@ -73,9 +73,8 @@ WeightNode::Ptr makeAddConstant(WeightNode::Ptr input, float summand);
 WeightNode::Ptr makeMultiplyConstant(WeightNode::Ptr input, float factor);
 /// Each row (or each column) times its entry of `factors`.
 WeightNode::Ptr makeScale(WeightNode::Ptr input, std::vector<float> factors, bool isByRow);
-/// Each `block` columns of a row (each `block` rows) times a Hadamard matrix: see ir/Rotation.h.
-WeightNode::Ptr makeRotateColumns(WeightNode::Ptr input, int64_t block);
-WeightNode::Ptr makeRotateRows(WeightNode::Ptr input, int64_t block);
+/// Each `block` rows among each other (or columns of a row), which they divide: ir/Rotation.h.
+WeightNode::Ptr makeRotate(WeightNode::Ptr input, int64_t block, bool isByRow);
 /// The same elements in the same order under another shape.
 WeightNode::Ptr makeReshape(WeightNode::Ptr input, std::vector<int64_t> shape);
 /// Rows of several nodes (of vectors: elements), one after another; at least one part.

@@ -88,7 +88,7 @@ llvm::Expected<NodePtr> Applier::rotate(bool isByRow) {
   const int64_t extent = isRows ? input->rows() : input->columns();
   if (!isRotationBlock(block) || extent % block != 0)
     return wrong(fmt::format("a power of two that divides {} is expected", extent));
-  return isRows ? makeRotateRows(input, block) : makeRotateColumns(input, block);
+  return makeRotate(input, block, isRows);
 }
 
 llvm::Expected<NodePtr> Applier::selectExpert() {

@@ -120,10 +120,9 @@ llvm::Error RecipeParser::parseHeaderLine(llvm::StringRef key, llvm::StringRef v
                                                  "constraints", "statistics", "totals"};
   if (!llvm::is_contained(known, key)) {
     llvm::StringRef nearest = nearestName(key, known);
-    return failed("header line '{}' is not known{} (known: model, sites, groups, experts, "
-                  "rotate, kv-cache, constraints, statistics, totals)",
-                  shown(key),
-                  nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()));
+    return failed("header line '{}' is not known{} (known: {})", shown(key),
+                  nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest.str()),
+                  llvm::join(known, ", "));
   }
   if (!headerKeys.insert(key).second)
     return failed("the header line '{}' occurs twice", key.str());

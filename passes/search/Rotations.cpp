@@ -4,14 +4,19 @@
 
 #include "ir/Failure.h"
 
+#include <llvm/ADT/STLExtras.h>
 #include <llvm/ADT/SmallVector.h>
 
 using namespace qplan;
 
+/// The names, in the order in which text() joins them.
+static constexpr std::pair<const char *, bool Rotations::*> names[] = {
+    {"residual", &Rotations::residual}, {"values", &Rotations::values}, {"down", &Rotations::down}};
+
 std::string Rotations::text() const {
   std::string text;
-  for (auto [chosen, name] : {std::pair(residual, "residual"), {values, "values"}, {down, "down"}})
-    if (chosen)
+  for (auto [name, flag] : names)
+    if (this->*flag)
       text += (text.empty() ? "" : "+") + std::string(name);
   return text;
 }
@@ -25,15 +30,12 @@ llvm::Expected<Rotations> qplan::parseRotations(llvm::StringRef text) {
   llvm::SmallVector<llvm::StringRef> parts;
   text.split(parts, '+');
   for (llvm::StringRef part : parts) {
-    bool *flag = part == "residual" ? &result.residual
-                 : part == "values" ? &result.values
-                 : part == "down"   ? &result.down
-                                    : nullptr;
-    if (!flag)
+    auto found = llvm::find_if(names, [&](const auto &each) { return part == each.first; });
+    if (found == std::end(names))
       return usageError("rotations '{}': `{}` is none of residual, values, down (joined with +); "
                         "`all` is every one of them",
                         text.str(), part.str());
-    *flag = true;
+    result.*found->second = true;
   }
   return result;
 }

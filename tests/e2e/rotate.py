@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Rotations of whole models: the logits stay, emitted code is the QDQ form, columns that are
-large without need stop to cost, and recipes and statistics say what was rotated.
+"""Rotations of whole models: the logits stay, emitted code is the QDQ form, and recipes,
+statistics and fronts say what was rotated.
 
 usage: rotate.py WORK_FOLDER
 """
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 from e2e import (CALIBRATION, INPUTS, TINY, check, compiled, describe, distance, finish, logits,
-                 tiny_ids)
+                 qplan, tiny_ids)
 
 work = Path(sys.argv[1])
 work.mkdir(parents=True, exist_ok=True)
@@ -20,11 +19,8 @@ for model, what in [("llama_gqa", "all"), ("mixtral", "all"), ("gemma2", "all"),
                     ("qwen2", "all"), ("gpt2", "values+down")]:
     plan = compiled(INPUTS / "zoo" / model, work / "zoo.qplan", "--quant", "f32", "--rotate", what)
     golden = INPUTS / "zoo" / model / "golden.safetensors"
-    run = subprocess.run(["qplan", "logits", plan, "--compare", golden, "--json"],
-                         capture_output=True, text=True)
-    check(run.returncode == 0, f"{model} --rotate {what}: {run.stdout}{run.stderr}")
-    found = json.loads(run.stdout)
-    print(f"{model:12} {what:12} {describe(found)}", flush=True)
+    found, _ = qplan("logits", plan, "--compare", golden, "--json")  # status 1 beyond 1e-3
+    print(f"{model:12} {what:12} {describe(json.loads(found))}", flush=True)
 
 ids = tiny_ids(work / "ids.safetensors")
 exact = logits(compiled(TINY, work / "f32.qplan", "--quant", "f32"), ids, work / "f32.safetensors")
@@ -40,8 +36,7 @@ for treatment in ["int8a8", "int4_g64@gptq"]:
     check(same["rms_difference"] <= bound, f"{treatment} is not its QDQ form: {describe(same)}")
     print(f"{treatment:12} {describe(distance(plan, ids, exact))}", flush=True)
 
-facts = json.loads(subprocess.run(["qplan", "inspect", plan, "--json"], capture_output=True,
-                                  text=True, check=True).stdout)
+facts = json.loads(qplan("inspect", plan, "--json")[0])
 check(facts["rotate"] == "residual+values+down", f"inspect says {facts.get('rotate')}")
 
 # A recipe rotates by itself, and is not taken for another model.
@@ -54,30 +49,27 @@ check((again / "recipe.txt").read_text() == (plan / "recipe.txt").read_text(),
       "the recipe of the recipe's plan differs")
 
 
-def refused(what, part, *options):
-    run = subprocess.run(["qplan", "compile", TINY, "-o", work / "no.qplan", *map(str, options)],
-                         capture_output=True, text=True)
-    check(run.returncode != 0 and part in run.stderr, f"{what}: {run.stderr}")
+def refused(what, status, part, *options):
+    _, errors = qplan("compile", TINY, "-o", work / "no.qplan", *options, status=status)
+    check(part in errors, f"{what}: {errors}")
     check(not (work / "no.qplan").exists(), f"{what}: something was written")
 
 
-refused("another rotation than the recipe's", "is for rotate: residual+values+down",
+refused("another rotation than the recipe's", 2, "is for rotate: residual+values+down",
         "--recipe", work / "r.recipe", "--rotate", "down", *calibration)
 statistics = ["--statistics", work / "s.json", *calibration]
 compiled(TINY, work / "plan.qplan", "--quant", "int8a8s", "--rotate", "down", *statistics)
-refused("statistics of another rotation", "made with --rotate down, but this run has none",
+refused("statistics of another rotation", 1, "made with --rotate down, but this run has none",
         "--quant", "int8a8s", *statistics)
-refused("statistics of another rotation, without text", "made with --rotate 'down', this run has ''",
+refused("statistics of another rotation, without text", 1, "made with --rotate 'down', this run has ''",
         "--quant", "int8a8s", "--statistics", work / "s.json")
 
 # A front is of one rotation, and its recipes rotate.
 front, recipe = work / "front.json", work / "f.recipe"
-search = ["qplan", "search", TINY, "-o", front, "--auto", "int4_g64@mse,int8a8", "--rotate", "down",
-          *calibration]
-subprocess.run(list(map(str, search)), check=True, capture_output=True)
-ask = ["qplan", "search", "--front", front, "--effective-bits", 6, "--save-recipe", recipe]
-subprocess.run(list(map(str, ask)), check=True, capture_output=True)
+qplan("search", TINY, "-o", front, "--auto", "int4_g64@mse,int8a8", "--rotate", "down", *calibration)
+ask = ["search", "--front", front, "--effective-bits", 6, "--save-recipe", recipe]
+qplan(*ask)
 check("rotate: down\n" in recipe.read_text(), f"the front's recipe: {recipe.read_text()}")
-run = subprocess.run([*map(str, ask), "--rotate", "all"], capture_output=True, text=True)
-check(run.returncode == 2 and "that search was of one with rotate: down" in run.stderr, run.stderr)
+_, errors = qplan(*ask, "--rotate", "all", status=2)
+check("that search was of one with rotate: down" in errors, errors)
 finish()
